@@ -1,0 +1,1 @@
+"""The framework a reader studies: one file per module of the course."""

@@ -1,0 +1,155 @@
+"""The one seam: every computation, forward and backward, goes through `call`.
+
+`call` looks up what to run for this op, backend, shapes, strides, dtypes and parameters; the first time it checks the shapes
+and chooses between a compiled program and the NumPy reference, afterwards that is one dictionary look-up. Whoever wants to know
+what happens (profiler, FLOP counter, plan tracer) watches here and nowhere else; the tape is kept by `core.tensor.apply`.
+
+Left out: what ops there are (`ops/`) and how programs are made (`kernels.registry`, imported when first wanted).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tinytorch.engine.op import Op
+
+BACKENDS = ("numpy", "numba")
+# Beyond this many distinct calls (indices in a loop, say) the cache starts afresh instead of growing without end.
+CACHE_LIMIT = 8192
+
+
+class Entry(NamedTuple):
+    """What runs for one signature. A composite calls the seam again inside, so watchers are told of its parts instead."""
+
+    run: Callable[..., Any]
+    composite: bool
+
+
+class Event(NamedTuple):
+    """What a watcher is told about one call; `scope` is the innermost layer that was running, or None."""
+
+    op: Op
+    arrays: tuple[Any, ...]
+    params: dict[str, Any]
+    out: np.ndarray
+    start_ns: int
+    end_ns: int
+    scope: Any
+
+
+Watcher = Callable[[Event], None]
+
+_cache: dict[tuple, Entry] = {}
+watchers: list[Watcher] = []
+scopes: list[Any] = []
+
+
+def _known_backend(name: str, source: str) -> str:
+    if name not in BACKENDS:
+        raise ValueError(f"{source}: unknown backend {name!r}; known: {', '.join(BACKENDS)}")
+    return name
+
+
+_backend = _known_backend(os.environ.get("TINYTORCH_BACKEND", "numba"), "TINYTORCH_BACKEND")
+
+
+class use_backend:
+    """Choose what computes: "numpy" (the reference) or "numba" (compiled kernels).
+
+    `use_backend("numpy")` switches until the next switch; `with use_backend("numpy"):` switches back at the end of the block.
+    An unknown name raises ValueError listing the known ones.
+    """
+
+    def __init__(self, name: str) -> None:
+        global _backend
+        self.previous, _backend = _backend, _known_backend(name, "use_backend")
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        global _backend
+        _backend = self.previous
+
+
+def backend() -> str:
+    """Name of the backend in use."""
+    return _backend
+
+
+def call(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
+    """Run `op` on arrays (or weight formats; None stands for an absent input) and return its one output array.
+
+    Raises ValueError or TypeError from the op's shape rule, naming the op, the shapes, the clash and the next step.
+    """
+    key: tuple | None
+    key = (op, _backend, tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]), *params.items())
+    try:
+        entry = _cache.get(key)
+    except TypeError:  # a parameter that cannot be hashed, such as an index made of slices
+        entry = key = None
+    if entry is None:
+        entry = _resolve(op, arrays, params)
+        if key is not None:
+            if len(_cache) >= CACHE_LIMIT:
+                _cache.clear()
+            _cache[key] = entry
+    run, composite = entry
+    if not watchers or composite:
+        out = run(*arrays, **params)
+        return out if type(out) is np.ndarray else np.asarray(out)
+    start = perf_counter_ns()
+    out = np.asarray(run(*arrays, **params))
+    event = Event(op, arrays, params, out, start, perf_counter_ns(), scopes[-1] if scopes else None)
+    for watcher in tuple(watchers):
+        watcher(event)
+    return out
+
+
+def _resolve(op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> Entry:
+    op.shape(*arrays, **params)
+    if any(_is_packed(a) for a in arrays):  # a weight format without a kernel of its own
+        return Entry(partial(_emulate, op), True)
+    if _backend == "numba":
+        from kernels import registry
+
+        program = registry.program(op.name, arrays, params)
+        if program is not None:
+            return Entry(lambda *arrays, **params: program(*arrays), False)
+    return Entry(op.reference, False)
+
+
+def _is_packed(a: Any) -> bool:
+    return a is not None and not isinstance(a, np.ndarray)
+
+
+def _emulate(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
+    return next(filter(_is_packed, arrays)).emulate(op, *arrays, **params)
+
+
+@contextmanager
+def watch(watcher: Watcher) -> Iterator[None]:
+    """Tell `watcher` of every call inside the block, after it has run."""
+    watchers.append(watcher)
+    try:
+        yield
+    finally:
+        watchers.remove(watcher)
+
+
+@contextmanager
+def scope(layer: Any) -> Iterator[None]:
+    """Mark the calls inside the block as belonging to `layer`."""
+    scopes.append(layer)
+    try:
+        yield
+    finally:
+        scopes.pop()

@@ -1,0 +1,92 @@
+"""Optimizer steps as ops: they change the weight and its state in place and return the weight.
+
+The hyperparameters travel as a small float64 array, since a schedule changes them at every step and what depends on parameters
+is cached. Formulas are PyTorch's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, spec_like
+from tinytorch.engine.ops.reduce import size
+
+__all__ = ["adam_step", "sgd_step"]
+
+
+class Update(Op):
+    gradient = None
+    flops_per_element: int
+
+    def shape(self, w: Shaped, g: Shaped, *state: Shaped | None) -> Spec:
+        *moments, hyper = state
+        for label, a in (("g", g), *((f"state {i}", m) for i, m in enumerate(moments))):
+            if a is not None and a.shape != w.shape:
+                raise ValueError(f"{self.name}: w is {w.shape}, {label} is {a.shape}: they must agree; zero_grad and retry")
+        assert hyper is not None
+        return spec_like(w)
+
+    def flops(self, out: Shaped, *_: Shaped | None) -> int:
+        return self.flops_per_element * size(out.shape)
+
+
+class SGDStep(Update):
+    """hyper = lr, momentum, weight decay, nesterov, first. v := momentum v + g (v := g first); w -= lr v, or lr (g + momentum v)."""
+
+    name = "sgd_step"
+    flops_per_element = 6
+
+    def reference(
+        self, w: np.ndarray, g: np.ndarray, velocity: np.ndarray | None, hyper: np.ndarray
+    ) -> np.ndarray:
+        lr, momentum, decay = (w.dtype.type(h) for h in hyper[:3])
+        if decay:
+            g = g + decay * w
+        if velocity is not None:
+            if hyper[4]:
+                velocity[...] = g
+            else:
+                velocity *= momentum
+                velocity += g
+            g = g + momentum * velocity if hyper[3] else velocity
+        w -= lr * g
+        return w
+
+    def samples(self, rng: np.random.Generator) -> SampleIterator:
+        for shape in ((3, 5), (1,), (0, 2), (37, 129)):
+            for nesterov, first in ((0, 1), (0, 0), (1, 0)):
+                hyper = np.array([0.1, 0.9, 0.01, nesterov, first])
+                yield Sample((normal(rng, *shape), normal(rng, *shape), normal(rng, *shape), hyper))
+            yield Sample((normal(rng, *shape), normal(rng, *shape), None, np.array([0.1, 0, 0, 0, 0])))  # type: ignore[arg-type]
+
+
+class AdamStep(Update):
+    """hyper = lr, beta1, beta2, eps, weight decay, decoupled, 1 - beta1^t, 1 - beta2^t.
+
+    Kingma and Ba 2015, algorithm 1; with `decoupled` the decay of Loshchilov and Hutter 2019, algorithm 2 (AdamW).
+    """
+
+    flops_per_element = 14
+
+    def reference(self, w: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, hyper: np.ndarray) -> np.ndarray:
+        lr, beta1, beta2, eps, decay, decoupled, correction1, correction2 = (w.dtype.type(h) for h in hyper)
+        if decoupled:
+            w *= 1 - lr * decay
+        elif decay:
+            g = g + decay * w
+        m *= beta1
+        m += (1 - beta1) * g
+        v *= beta2
+        v += (1 - beta2) * g * g
+        w -= lr / correction1 * m / (np.sqrt(v) / np.sqrt(correction2) + eps)
+        return w
+
+    def samples(self, rng: np.random.Generator) -> SampleIterator:
+        for shape in ((3, 5), (1,), (0, 2), (37, 129)):
+            for decoupled in (0, 1):
+                hyper = np.array([0.01, 0.9, 0.999, 1e-8, 0.01, decoupled, 1 - 0.9**3, 1 - 0.999**3])
+                second = rng.uniform(0, 1, shape)
+                yield Sample((normal(rng, *shape), normal(rng, *shape), normal(rng, *shape), second, hyper))
+
+
+sgd_step, adam_step = SGDStep(), AdamStep()
