@@ -1,0 +1,27 @@
+"""TinyTorch: a deep-learning framework small enough to read and fast enough to compete.
+
+Everything the course names can be imported from here; `tinytorch.nn` and `tinytorch.optim` hold it under PyTorch's names.
+Compiled kernels are loaded when the first one is wanted, so importing is quick.
+"""
+
+from tinytorch import nn, optim
+from tinytorch.core.activations import GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from tinytorch.core.autograd import enable_autograd, no_grad
+from tinytorch.core.dataloader import Compose, DataLoader, Dataset, RandomCrop, RandomHorizontalFlip, TensorDataset
+from tinytorch.core.layers import Dropout, Flatten, Layer, Linear, Sequential
+from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss, log_softmax
+from tinytorch.core.optimizers import SGD, Adam, AdamW, Optimizer
+from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
+from tinytorch.core.tensor import Tensor
+from tinytorch.core.training import CosineSchedule, Trainer, clip_grad_norm
+from tinytorch.engine.dispatch import use_backend
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD", "Adam", "AdamW", "AvgPool2d", "BatchNorm2d", "BinaryCrossEntropyLoss", "Compose", "Conv2d", "CosineSchedule",
+    "CrossEntropyLoss", "DataLoader", "Dataset", "Dropout", "Flatten", "GELU", "Layer", "Linear", "LogSoftmax", "MSELoss",
+    "MaxPool2d", "Optimizer", "RandomCrop", "RandomHorizontalFlip", "ReLU", "Sequential", "Sigmoid", "Softmax", "Tanh",
+    "Tensor", "TensorDataset", "Trainer", "clip_grad_norm", "enable_autograd", "log_softmax", "nn", "no_grad", "optim",
+    "use_backend",
+]  # fmt: skip

@@ -1,0 +1,80 @@
+"""Losses: each gives the mean over the batch as one number."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinytorch.core.layers import Layer
+from tinytorch.core.tensor import Tensor, apply, as_tensor
+from tinytorch.engine import ops
+from tinytorch.engine.ops.index import check_ids
+
+__all__ = ["BinaryCrossEntropyLoss", "CrossEntropyLoss", "MSELoss", "log_softmax"]
+
+# log 0 is -inf; torch limits each logarithm to -100, so a wrong and certain answer costs 100 and not infinity
+LOG_FLOOR = -100.0
+
+
+def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
+    """log softmax(x) along `dim`, stable for large x."""
+    return apply(ops.log_softmax, x, axis=dim)
+
+
+class MSELoss(Layer):
+    """Mean of (prediction - target)^2 over all elements."""
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        targets = as_tensor(targets)
+        if predictions.shape != targets.shape:
+            raise ValueError(
+                f"MSELoss: predictions are {predictions.shape}, targets are {targets.shape}: they must agree; "
+                "reshape one, broadcasting here is nearly always a mistake"
+            )
+        difference = predictions - targets
+        return (difference * difference).mean()
+
+
+class CrossEntropyLoss(Layer):
+    """-log softmax(logits)[target], mean over all rows: logits (..., classes), targets (...) class numbers."""
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"CrossEntropyLoss: label_smoothing is {label_smoothing}; choose it from 0 to 1")
+        self.label_smoothing = float(label_smoothing)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        ids = np.asarray(targets.data if isinstance(targets, Tensor) else targets)
+        if ids.dtype.kind == "f":
+            if not (ids == np.rint(ids)).all():
+                raise TypeError("CrossEntropyLoss: targets must be class numbers, these are fractions; use argmax first")
+            ids = ids.astype(np.int64)
+        if logits.ndim < 2 or ids.shape != logits.shape[:-1]:
+            raise ValueError(
+                f"CrossEntropyLoss: logits are {logits.shape}, targets are {ids.shape}: targets must be "
+                f"{logits.shape[:-1]}, one class number for each row"
+            )
+        check_ids("CrossEntropyLoss", ids, logits.shape[-1], "number of classes")
+        rows = logits if logits.ndim == 2 else logits.reshape(-1, logits.shape[-1])
+        target = Tensor(np.ascontiguousarray(ids.reshape(-1), np.int64))
+        return apply(ops.cross_entropy, rows, target, label_smoothing=self.label_smoothing)
+
+
+class BinaryCrossEntropyLoss(Layer):
+    """-(t log p + (1 - t) log(1 - p)), mean: predictions are probabilities, such as a sigmoid gives."""
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        targets = as_tensor(targets)
+        if predictions.shape != targets.shape:
+            raise ValueError(
+                f"BinaryCrossEntropyLoss: predictions are {predictions.shape}, targets are {targets.shape}: "
+                "they must agree; reshape one"
+            )
+        p = predictions.data
+        if p.size and (p.min() < 0 or p.max() > 1):
+            raise ValueError(
+                f"BinaryCrossEntropyLoss: predictions reach from {p.min():.4g} to {p.max():.4g}, probabilities are from "
+                "0 to 1; put a Sigmoid before the loss"
+            )
+        hit = targets * predictions.log().clip(min=LOG_FLOOR)
+        miss = (1 - targets) * (1 - predictions).log().clip(min=LOG_FLOOR)
+        return -(hit + miss).mean()

@@ -1,0 +1,124 @@
+"""SGD, Adam and AdamW with PyTorch's formulas; the arithmetic is one op for each parameter (`engine.ops.update`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tinytorch.core.tensor import Tensor
+from tinytorch.engine import ops
+
+
+class Optimizer:
+    """Holds the parameters and their moments; `step()` changes the parameters in place, `zero_grad()` forgets gradients."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float) -> None:
+        self.params = list(params)
+        if not self.params:
+            raise ValueError(f"{type(self).__name__}: no parameters given; pass model.parameters()")
+        for i, p in enumerate(self.params):
+            if not isinstance(p, Tensor) or not p.requires_grad:
+                what = "requires no gradient" if isinstance(p, Tensor) else f"is a {type(p).__name__}"
+                raise ValueError(f"{type(self).__name__}: parameter {i} {what}; pass tensors with requires_grad=True")
+        if lr < 0 or weight_decay < 0:
+            raise ValueError(f"{type(self).__name__}: lr {lr} and weight_decay {weight_decay} must not be negative")
+        self.lr, self.weight_decay = lr, weight_decay
+        self.step_count = 0
+        self.moments: list[dict[str, np.ndarray]] = [{} for _ in self.params]
+
+    def zero_grad(self) -> None:
+        for p in self.params:
+            p.grad = None
+
+    def step(self) -> None:
+        """One update of every parameter that has a gradient."""
+        self.step_count += 1
+        for p, moments in zip(self.params, self.moments):
+            if p.grad is not None:
+                self.update(p.data, p.grad, moments)
+
+    def update(self, w: np.ndarray, g: np.ndarray, moments: dict[str, np.ndarray]) -> None:
+        raise TypeError(f"{type(self).__name__}: no update() defined; define update(self, w, g, moments)")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Step count and moments, to continue training where it stopped."""
+        flat = {f"{i}.{name}": m.copy() for i, moments in enumerate(self.moments) for name, m in moments.items()}
+        return {"step_count": self.step_count, "lr": self.lr, "moments": flat}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step_count, self.lr = int(state["step_count"]), float(state["lr"])
+        self.moments = [{} for _ in self.params]
+        for key, value in state["moments"].items():
+            i, name = key.split(".", 1)
+            if int(i) >= len(self.params) or value.shape != self.params[int(i)].shape:
+                raise ValueError(f"load_state_dict: moment {key} {value.shape} fits no parameter; load the same model's state")
+            self.moments[int(i)][name] = value.copy()
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, Nesterov's form and L2 weight decay. Sutskever et al. 2013, section 2."""
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.01,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(params, lr, weight_decay)
+        if momentum < 0 or (nesterov and momentum == 0):
+            raise ValueError(f"SGD: momentum {momentum}, nesterov {nesterov}: Nesterov needs a positive momentum")
+        self.momentum, self.nesterov = momentum, nesterov
+
+    def update(self, w: np.ndarray, g: np.ndarray, moments: dict[str, np.ndarray]) -> None:
+        first = self.momentum > 0 and "velocity" not in moments
+        if first:
+            moments["velocity"] = np.zeros_like(w)
+        hyper = np.array([self.lr, self.momentum, self.weight_decay, self.nesterov, first], np.float64)
+        ops.sgd_step(w, g, moments.get("velocity"), hyper)
+
+
+class Adam(Optimizer):
+    """Kingma and Ba 2015, algorithm 1; weight decay is added to the gradient."""
+
+    decoupled = False
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr, weight_decay)
+        if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1) or eps < 0:
+            raise ValueError(f"{type(self).__name__}: betas {betas} must be in [0, 1), eps {eps} not negative")
+        self.betas, self.eps = betas, eps
+
+    def update(self, w: np.ndarray, g: np.ndarray, moments: dict[str, np.ndarray]) -> None:
+        if not moments:
+            moments["m"], moments["v"] = np.zeros_like(w), np.zeros_like(w)
+        (beta1, beta2), t = self.betas, self.step_count
+        corrections = 1 - beta1**t, 1 - beta2**t
+        hyper = np.array([self.lr, beta1, beta2, self.eps, self.weight_decay, self.decoupled, *corrections], np.float64)
+        ops.adam_step(w, g, moments["m"], moments["v"], hyper)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay. Loshchilov and Hutter 2019, algorithm 2."""
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)

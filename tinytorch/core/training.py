@@ -1,0 +1,187 @@
+"""The training loop: Trainer, learning-rate schedule, gradient clipping."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from tinytorch.core.autograd import no_grad
+from tinytorch.core.layers import Layer
+from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss, log_softmax
+from tinytorch.core.optimizers import Optimizer
+from tinytorch.core.tensor import Tensor
+from tinytorch.engine import dispatch
+from tinytorch.files import write_atomically
+
+__all__ = [
+    "BinaryCrossEntropyLoss", "CosineSchedule", "CrossEntropyLoss", "MSELoss", "NonFiniteLoss", "Trainer", "clip_grad_norm",
+    "log_softmax",
+]  # fmt: skip
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss became nan or infinite; the message names the step and the layer that began it."""
+
+
+class CosineSchedule:
+    """Learning rate falling from max_lr to min_lr along half a cosine. Loshchilov and Hutter 2017, section 3."""
+
+    def __init__(self, max_lr: float = 0.1, min_lr: float = 0.01, total_epochs: int = 100) -> None:
+        if total_epochs < 1:
+            raise ValueError(f"CosineSchedule: total_epochs is {total_epochs}, it must be at least 1")
+        self.max_lr, self.min_lr, self.total_epochs = max_lr, min_lr, total_epochs
+
+    def get_lr(self, epoch: float) -> float:
+        """Rate for an epoch; past the last one, min_lr."""
+        progress = min(epoch / self.total_epochs, 1.0)
+        return self.min_lr + (self.max_lr - self.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float = 1.0) -> float:
+    """Scale all gradients so that their joint Euclidean norm is at most max_norm; return the norm before."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients))
+    if norm > max_norm:
+        for g in gradients:
+            g *= max_norm / norm
+    return norm
+
+
+class Trainer:
+    """Trains a model: loss_fn(model(x), y) over batches (x, y), backward, optimizer step.
+
+    `history` keeps train_loss, eval_loss and learning_rates, one entry an epoch.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        optimizer: Optimizer,
+        loss_fn: Callable[[Tensor, Tensor], Tensor],
+        scheduler: Any = None,
+        grad_clip_norm: float | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
+        self.scheduler, self.grad_clip_norm = scheduler, grad_clip_norm
+        self.epoch = self.step = 0
+        self.history: dict[str, list[float]] = {"train_loss": [], "eval_loss": [], "learning_rates": []}
+
+    def train_epoch(self, dataloader: Iterable[tuple[Tensor, ...]], accumulation_steps: int = 1) -> float:
+        """One pass over the data; gradients of `accumulation_steps` batches make one step. Returns the mean loss."""
+        self.model.train()
+        if self.scheduler is not None:
+            self.optimizer.lr = self.scheduler.get_lr(self.epoch)
+        total, rows, waiting = 0.0, 0, 0
+        self.optimizer.zero_grad()
+        for x, y in dataloader:
+            loss = self.loss_fn(self.model(x), y)
+            self.check_finite(loss, x)
+            (loss if accumulation_steps == 1 else loss / accumulation_steps).backward()
+            total, rows, waiting = total + loss.item() * len(x), rows + len(x), waiting + 1
+            if waiting == accumulation_steps:
+                self.update()
+                waiting = 0
+        if waiting:
+            self.update()
+        mean = total / rows if rows else 0.0
+        self.history["train_loss"].append(mean)
+        self.history["learning_rates"].append(self.optimizer.lr)
+        self.epoch += 1
+        return mean
+
+    def update(self) -> None:
+        """Clip if asked to, step, forget the gradients."""
+        if self.grad_clip_norm is not None:
+            clip_grad_norm(self.optimizer.params, self.grad_clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+
+    def evaluate(self, dataloader: Iterable[tuple[Tensor, ...]]) -> tuple[float, float]:
+        """(mean loss, accuracy) without training.
+
+        A prediction is the largest of several outputs, or whether a single output is above one half.
+        """
+        self.model.eval()
+        total, correct, rows = 0.0, 0, 0
+        with no_grad():
+            for x, y in dataloader:
+                out = self.model(x)
+                total += self.loss_fn(out, y).item() * len(x)
+                rows += len(x)
+                single = out.ndim < 2 or out.shape[1] == 1
+                predicted = out.data > 0.5 if single else out.data.argmax(1)
+                correct += int((predicted.reshape(len(x), -1) == y.data.reshape(len(x), -1)).all(1).sum())
+        self.model.train()
+        mean = total / rows if rows else 0.0
+        self.history["eval_loss"].append(mean)
+        return mean, correct / rows if rows else 0.0
+
+    def check_finite(self, loss: Tensor, x: Tensor) -> None:
+        """Stop where training has broken down, and say where it began."""
+        if not math.isfinite(loss.item()):
+            raise NonFiniteLoss(
+                f"train: the loss is {loss.item()} at step {self.step} (epoch {self.epoch}): {self.first_broken_layer(x)}; "
+                "lower the learning rate, clip gradients, or look at the data"
+            )
+
+    def first_broken_layer(self, x: Tensor) -> str:
+        """Runs the model once more on x, watching for the first result that is not finite."""
+        if not np.isfinite(x.data).all():
+            return "the input already contains nan or infinity"
+        for name, parameter in self.model.named_parameters():
+            if not np.isfinite(parameter.data).all():
+                return f"parameter {name} contains nan or infinity"
+        names = {id(layer): name for name, layer in self.model.named_modules()}
+        found: list[str] = []
+
+        def look(event: dispatch.Event) -> None:
+            if not found and not np.isfinite(event.out).all():
+                found.append(f"layer {names.get(id(event.scope)) or 'model'} ({event.op.name}) gives the first nan or infinity")
+
+        with dispatch.watch(look), no_grad():
+            self.model(x)
+        return found[0] if found else "all layers are finite, so it is the loss function itself"
+
+    def save_checkpoint(self, path: str | os.PathLike) -> None:
+        """Write model, optimizer and progress to one safetensors file, whole or not at all."""
+        from safetensors.numpy import save as to_bytes
+
+        optimizer = self.optimizer.state_dict()
+        arrays = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        arrays.update({f"moment.{k}": v for k, v in optimizer["moments"].items()})
+        progress = {
+            "epoch": self.epoch, "step": self.step, "history": self.history,
+            "lr": optimizer["lr"], "step_count": optimizer["step_count"],
+        }  # fmt: skip
+        arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        write_atomically(path, to_bytes(arrays, {"trainer": json.dumps(progress)}))
+
+    def load_checkpoint(self, path: str | os.PathLike) -> None:
+        """Continue from `save_checkpoint`; a damaged or foreign file raises WeightsError and changes nothing."""
+        from safetensors import SafetensorError, safe_open
+
+        from tinytorch.weights import WeightsError  # here, since weights is built on layers as this module is
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                progress = json.loads((file.metadata() or {})["trainer"])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
+            state = {k.removeprefix("model."): v for k, v in arrays.items() if k.startswith("model.")}
+            moments = {k.removeprefix("moment."): v for k, v in arrays.items() if k.startswith("moment.")}
+            optimizer = {"step_count": progress["step_count"], "lr": progress["lr"], "moments": moments}
+            before = self.optimizer.state_dict()
+            self.optimizer.load_state_dict(optimizer)
+            try:
+                self.model.load_state_dict(state)
+            except (KeyError, ValueError):
+                self.optimizer.load_state_dict(before)
+                raise
+            self.epoch, self.step, self.history = progress["epoch"], progress["step"], progress["history"]
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise WeightsError(f"{path}: not a checkpoint of this model ({error}); save it again") from error

@@ -1,0 +1,44 @@
+"""The milestone networks, defined once; scripts, tasks and benchmarks all build them from here.
+
+`tinytorch.models.cnn()` gives an untrained network whose start follows NumPy's global seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tinytorch.core.activations import ReLU, Sigmoid, Tanh
+from tinytorch.core.layers import Flatten, Linear, Sequential
+from tinytorch.core.spatial import Conv2d, MaxPool2d
+
+
+def perceptron() -> Sequential:
+    """Two inputs, one unit: x (N, 2) -> probability (N, 1). Rosenblatt 1957."""
+    return Sequential(Linear(2, 1), Sigmoid())
+
+
+def xor() -> Sequential:
+    """2-4-1: the smallest comfortable answer to Minsky and Papert 1969: x (N, 2) -> probability (N, 1)."""
+    return Sequential(Linear(2, 4), Tanh(), Linear(4, 1), Sigmoid())
+
+
+def mlp() -> Sequential:
+    """64-64-32-10: flat 8x8 digits (N, 64) -> logits (N, 10). Rumelhart, Hinton and Williams 1986."""
+    return Sequential(Linear(64, 64), ReLU(), Linear(64, 32), ReLU(), Linear(32, 10))
+
+
+def cnn() -> Sequential:
+    """Two convolutions and a linear layer: 8x8 digits (N, 1, 8, 8) -> logits (N, 10). LeCun et al. 1998."""
+    return Sequential(
+        Conv2d(1, 16, 3, padding=1),
+        ReLU(),
+        MaxPool2d(2),
+        Conv2d(16, 32, 3, padding=1),
+        ReLU(),
+        MaxPool2d(2),
+        Flatten(),
+        Linear(128, 10),
+    )
+
+
+MODELS: dict[str, Callable[[], Sequential]] = {"perceptron": perceptron, "xor": xor, "mlp": mlp, "cnn": cnn}

@@ -1,0 +1,14 @@
+"""The layers and losses under PyTorch's names: `from tinytorch import nn; nn.Conv2d(3, 64, 3)`."""
+
+from tinytorch.core.activations import GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from tinytorch.core.layers import Dropout, Flatten, Layer, Linear, Sequential
+from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss
+from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
+
+Module = Layer
+BCELoss = BinaryCrossEntropyLoss
+
+__all__ = [
+    "AvgPool2d", "BCELoss", "BatchNorm2d", "Conv2d", "CrossEntropyLoss", "Dropout", "Flatten", "GELU", "Layer", "Linear",
+    "LogSoftmax", "MSELoss", "MaxPool2d", "Module", "ReLU", "Sequential", "Sigmoid", "Softmax", "Tanh",
+]  # fmt: skip

@@ -1,0 +1,119 @@
+"""Weights in and out as safetensors, packed formats included: what is on disk is what the format stores, byte for byte.
+
+A dense parameter is one entry under its name. A packed one is an entry for each of its arrays (`0.weight.codes`), and its kind,
+axis and grid stand in the file's metadata. Nothing is pickled, so a file can only ever contain numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinytorch.core.layers import Layer, Packed
+from tinytorch.core.tensor import Tensor
+from tinytorch.engine.formats import Format, Grid, Int8, Sparse
+from tinytorch.files import write_atomically
+
+METADATA = "tinytorch"
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used: damaged, or of another model. The model was left as it was."""
+
+
+def save(model: Layer, path: str | os.PathLike) -> int:
+    """Write all parameters and buffers; return the file's size in bytes. The file appears whole or not at all."""
+    from safetensors.numpy import save as to_bytes
+
+    arrays: dict[str, np.ndarray] = {}
+    packed: dict[str, Any] = {}
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, Packed):
+            arrays.update({f"{name}.{part}": a for part, a in parameter.format.arrays().items()})
+            packed[name] = describe(parameter.format)
+        else:
+            arrays[name] = parameter.data
+    arrays.update(model.named_buffers())
+    metadata = {METADATA: json.dumps(packed, separators=(",", ":"))} if packed else None
+    return write_atomically(path, to_bytes({n: np.ascontiguousarray(a) for n, a in arrays.items()}, metadata))
+
+
+def load(model: Layer, path: str | os.PathLike, resize: bool = False) -> None:
+    """Take over everything from a file, or nothing.
+
+    With `resize`, shapes come from the file (channels may have been pruned away). Raises WeightsError for a damaged file, and for
+    missing, unknown or wrongly shaped entries; FileNotFoundError where there is none.
+    """
+    arrays, packed = read(path)
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    values: dict[str, Tensor] = {}
+    for name, parameter in parameters.items():
+        if name in packed:
+            values[name] = Packed(unpack(path, name, packed[name], arrays))
+        elif name in arrays:
+            values[name] = Tensor(arrays.pop(name), requires_grad=parameter.requires_grad)
+    missing = sorted((parameters.keys() - values.keys()) | (buffers.keys() - arrays.keys()))
+    unknown = sorted(arrays.keys() - buffers.keys())
+    if missing or unknown:
+        raise WeightsError(
+            f"{path}: not the weights of this model: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}; "
+            "build the model the file was saved from"
+        )
+    for name, value in [*values.items(), *arrays.items()]:
+        wanted = parameters[name].shape if name in parameters else buffers[name].shape
+        if value.shape != wanted and not resize:
+            raise WeightsError(f"{path}: {name} is {value.shape} in the file, {wanted} in the model; build the same model")
+    layers = dict(model.named_modules())
+    for name, value in [*values.items(), *arrays.items()]:
+        owner, _, attribute = name.rpartition(".")
+        setattr(layers[owner], attribute, value)
+
+
+def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and the description of packed weights in a file; WeightsError where it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: there is no such weights file; the milestone scripts write one with --save")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            packed = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error}); copy or save it again") from error
+    if not isinstance(packed, dict):
+        raise WeightsError(f"{path}: its metadata describe no weights; copy or save it again")
+    return arrays, packed
+
+
+def describe(format: Format) -> dict[str, Any]:
+    """What of a format is not an array, for the file's metadata."""
+    about: dict[str, Any] = {"kind": format.kind, "axis": format.axis, "grid": list(format.grid) if format.grid else None}
+    return {**about, "shape": list(format.full_shape)} if isinstance(format, Sparse) else about
+
+
+def unpack(path: str | os.PathLike, name: str, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Format:
+    """The format that `describe` and the entries `name.*` make up; its entries are taken out of `arrays`."""
+    try:
+        grid = Grid(float(about["grid"][0]), int(about["grid"][1])) if about["grid"] else None
+        axis = int(about["axis"])
+        if about["kind"] == Int8.kind:
+            return Int8(grid, arrays.pop(f"{name}.codes"), arrays.pop(f"{name}.scale"), axis)
+        if about["kind"] == Sparse.kind:
+            values, bits = arrays.pop(f"{name}.values"), arrays.pop(f"{name}.bits")
+            sparse = Sparse(grid, values, bits, tuple(map(int, about["shape"])), arrays.pop(f"{name}.scale", None), axis)
+            _ = sparse.array  # fails here, not in the model, where the counts do not agree
+            return sparse
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise WeightsError(f"{path}: packed weight {name} is incomplete ({error!r}); copy or save it again") from error
+    raise WeightsError(f"{path}: packed weight {name} is of unknown kind {about['kind']!r}; known: int8, sparse")
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hexadecimal digest of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
