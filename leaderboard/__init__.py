@@ -1,0 +1,80 @@
+"""The leaderboard: immutable submissions on disk, judged anew whenever they are read, and ranked.
+
+`mlperf` measures and hands over a `Measured`; `finalise` derives, judges and seals it, `write` keeps it, `row` shows
+it. This package imports none of the others. Figures: `derive.py`; rules: `gates.py`, `cautions.py`.
+"""
+
+from leaderboard.gates import PROTOCOLS, Protocol
+from leaderboard.measured import (
+    Audits,
+    Blas,
+    Blocks,
+    Env,
+    Quality,
+    Queries,
+    Raw,
+    Seeds,
+    Timer,
+    WeightShuffle,
+    Worker,
+)
+from leaderboard.ranking import boards
+from leaderboard.schema import (
+    SCHEMA_VERSION,
+    Candidate,
+    Derived,
+    Harness,
+    Integrity,
+    Measured,
+    Reason,
+    Reference,
+    Stage,
+    Submission,
+    Submitter,
+    Task,
+    Validity,
+    utc_now,
+)
+from leaderboard.store import Loaded, Problem, StoreError, default_directory, load_all, write
+from leaderboard.tables import row
+from leaderboard.verdict import finalise, judge
+
+__all__ = [
+    "PROTOCOLS",
+    "SCHEMA_VERSION",
+    "Audits",
+    "Blas",
+    "Blocks",
+    "Candidate",
+    "Derived",
+    "Env",
+    "Harness",
+    "Integrity",
+    "Loaded",
+    "Measured",
+    "Problem",
+    "Protocol",
+    "Quality",
+    "Queries",
+    "Raw",
+    "Reason",
+    "Reference",
+    "Seeds",
+    "Stage",
+    "StoreError",
+    "Submission",
+    "Submitter",
+    "Task",
+    "Timer",
+    "Validity",
+    "WeightShuffle",
+    "Worker",
+    "boards",
+    "default_directory",
+    "finalise",
+    "judge",
+    "load_all",
+    "row",
+    "utc_now",
+    "write",
+]

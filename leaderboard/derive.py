@@ -1,0 +1,99 @@
+"""Every figure of `derived`, each a pure function of what was measured.
+
+The score is built on logarithms of paired times. Within a worker the median over the block pairs resists spikes;
+across workers the median is the ratio and the minimum its lower bound: five independent medians all lie above the true
+one with probability 2^-5, so `ratio_lo` is a one-sided 96.9 % bound without any assumption on the distribution.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from statistics import median
+
+from leaderboard.measured import Arm, Blocks, Quality, Worker
+from leaderboard.schema import Derived, Measured, Task
+
+
+def pair_median(blocks: Blocks) -> float:
+    """Median over the pairs of ln(reference time per query / candidate time per query)."""
+    return median(
+        math.log((ref * blocks.inner_opt) / (opt * blocks.inner_ref))
+        for ref, opt in zip(blocks.ref_block_ns, blocks.opt_block_ns)
+    )
+
+
+def worker_medians(measured: Measured) -> tuple[float, ...]:
+    """One `pair_median` per worker, in the order in which the workers ran."""
+    return tuple(pair_median(worker) for worker in sorted(measured.raw.workers, key=lambda worker: worker.pid_order))
+
+
+def blocks_in_order(worker: Worker) -> Iterator[tuple[Arm, int]]:
+    """(arm, wall ns) of every block, in the order in which they ran: the order of `cpu_ns`, `minflt` and `nivcsw`."""
+    for first, ref, opt in zip(worker.order, worker.ref_block_ns, worker.opt_block_ns):
+        pair: list[tuple[Arm, int]] = [("ref", ref), ("opt", opt)]
+        yield from pair if first == "ref" else reversed(pair)
+
+
+@lru_cache(maxsize=256)
+def slow_queries_allowed(queries: int, percentile: float, confidence: float = 0.99) -> int:
+    """The largest t with P[Binomial(queries, 1 - percentile) <= t] <= 1 - confidence; 0 where there is none.
+
+    MLPerf's early stopping (inference rules, appendix A): with t of q queries above a limit, the percentile is at or
+    below that limit with the confidence asked for. p90 needs 64 queries for t = 1, p99 needs 662.
+    """
+    log_slow, log_quick = math.log1p(-percentile), math.log(percentile)
+    below = 0.0
+    for t in range(queries + 1):
+        log_ways = math.lgamma(queries + 1) - math.lgamma(t + 1) - math.lgamma(queries - t + 1)
+        below += math.exp(log_ways + t * log_slow + (queries - t) * log_quick)
+        if below > 1 - confidence:
+            return max(t - 1, 0)
+    return queries
+
+
+def early_stopping_ns(times_ns: Sequence[int], percentile: float = 0.9) -> int | None:
+    """An upper estimate of a percentile of latency, in ns: few queries are allowed but cost score. None if too few."""
+    slow = slow_queries_allowed(len(times_ns), percentile)
+    return sorted(times_ns)[-slow] if slow else None
+
+
+def _us(time_ns: float | None) -> float | None:
+    return None if time_ns is None else time_ns / 1000
+
+
+def _p50_us(times_ns: Sequence[int]) -> float | None:
+    return _us(median(times_ns)) if times_ns else None
+
+
+def quality_rel(quality: Quality, task: Task) -> float | None:
+    """Candidate's quality as a share of the reference's; above 1 is better, also for a loss. None if undefined."""
+    if quality.ref_correct and quality.opt_correct is not None:
+        return quality.opt_correct / quality.ref_correct
+    better, base = quality.value, quality.ref_value
+    if not task.higher_is_better:
+        better, base = base, better
+    share = better / base if base else math.inf
+    return share if math.isfinite(share) else None
+
+
+def derive(measured: Measured, valid: bool) -> Derived:
+    """All figures. `valid` is the verdict of `verdict.judge`: only a valid submission has a score."""
+    medians = worker_medians(measured)
+    queries, reference = measured.raw.queries, measured.reference
+    lowest = math.exp(min(medians))
+    return Derived(
+        worker_medians=medians,
+        ratio=math.exp(median(medians)),
+        ratio_lo=lowest,
+        ratio_hi=math.exp(max(medians)),
+        latency_us_p50=_p50_us(queries.opt_ns),
+        latency_us_p90=_us(early_stopping_ns(queries.opt_ns)),
+        reference_latency_us_p50=_p50_us(queries.ref_ns),
+        reference_latency_us_p90=_us(early_stopping_ns(queries.ref_ns)),
+        quality_rel=quality_rel(measured.quality, measured.task),
+        size_ratio=reference.bytes / measured.candidate.bytes_stored,
+        stage_ratios=tuple(
+            math.exp(pair_median(stage.blocks)) if stage.blocks else None for stage in measured.pipeline
+        ),
+        score=lowest if valid else None,
+    )

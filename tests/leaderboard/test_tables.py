@@ -1,0 +1,118 @@
+"""What is seen: golden text, digits, and hostile names. `UPDATE_GOLDEN=1 python -m pytest` writes the golden anew."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leaderboard import boards, row
+from leaderboard.schema import Derived
+from leaderboard.store import Problem
+from leaderboard.tables import document, fixed, inert, problems_text, ratio_decimals, significant, text
+
+GOLDEN = Path(__file__).parent / "golden" / "boards.txt"
+
+
+def test_the_boards_as_golden_text(entry):
+    field = [
+        entry("Ada", 4.0213, 0.02),
+        entry("Bob", 3.97, 0.02, **{"candidate.bytes_stored": 1234, "env.turbo": True}),
+        entry("1e5", 2.5, 0.15),
+        entry("Dan", 123.4, 0.001, **{"raw.workers.1.steady": False, "candidate.retrained": True}),
+        entry("Eve", 3.0, 0.01, model="mlp", division="practice"),
+        entry("Fay", 1.0, 0.01, division="open"),
+    ]
+    problems = [Problem("x/broken.json", "NOT_JSON", "broken or truncated: Expecting value")]
+    shown = f"{text(boards(field))}\n\n{problems_text(problems)}\n"
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN.write_text(shown)
+    assert shown == GOLDEN.read_text()
+
+
+def test_the_row_of_one_submission_shows_its_rank_among_its_equals(entry):
+    field = [entry(name, ratio, 0.01) for name, ratio in (("Ada", 4.0), ("Bob", 3.0), ("Cyd", 2.0))]
+    title, _, header, _, only = row(field[1], field).splitlines()
+    assert title.startswith("cnn, closed division, t1, by score (benchmark 4f1c0ffee")
+    assert header.split()[:3] == ["rank", "submitter", "score"]
+    assert only.split()[:4] == ["2", "Bob", "2.97", "3.00"]
+    assert row(field[1]).splitlines()[-1].split()[:2] == ["1", "Bob"]
+
+
+@pytest.mark.parametrize(("value", "figures", "shown"), [
+    (4.0213, 3, "4.02"), (1234.5, 3, "1,230"), (9.996, 3, "10.0"), (0.012345, 3, "0.0123"), (99.95, 3, "100"),
+    (12.0, 3, "12.0"), (0.0, 3, "0.00"), (98.99951, 5, "99.000"), (7, 1, "7"),
+])  # fmt: skip
+def test_significant_figures(value, figures, shown):
+    assert fixed(value, significant(value, figures)) == shown
+
+
+@pytest.mark.parametrize(("lo", "ratio", "hi", "shown"), [
+    (4.0, 4.0213, 4.04, "4.02"), (3.7, 4.0213, 4.3, "4.0"), (2.0, 4.0213, 9.0, "4"), (4.0213, 4.0213, 4.0213, "4.02"),
+    (90.0, 123.4, 160.0, "120"),
+])  # fmt: skip
+def test_a_ratio_shows_no_digit_finer_than_its_interval(lo, ratio, hi, shown):
+    derived = Derived.model_construct(ratio=ratio, ratio_lo=lo, ratio_hi=hi)
+    assert fixed(ratio, ratio_decimals(derived)) == shown
+
+
+HOSTILE = [
+    "\x1b[31mred\x1b[0m",
+    "evil\u202egnp.exe",
+    "a\r\nb\tc",
+    "\x9b2J",
+    "z\u200bw\ufeff",
+    "\u2028line",
+    "\x00nul",
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_is_spelt_out(name):
+    shown = inert(name)
+    assert "\\" in shown
+    assert all(unicodedata.category(char)[0] != "C" and char != "\u2028" for char in shown)
+
+
+@given(st.text(st.characters()), st.integers(2, 30))
+def test_text_is_inert_whatever_it_is(name, width):
+    shown = inert(name, width)
+    assert len(shown) <= width
+    assert all(
+        unicodedata.category(char)[0] != "C" and unicodedata.category(char) not in ("Zl", "Zp") for char in shown
+    )
+
+
+def test_ordinary_names_stay_as_they_are():
+    for name in ("Ada Lovelace", "Zoë", "李雷", "O'Neil & <Sons>", "=cmd()", "محمد"):
+        assert inert(name, 24) == name
+
+
+def test_marks_piled_onto_a_letter_are_cut():
+    assert len(inert("a" + "\u0301" * 100)) == 3
+
+
+def test_a_hostile_name_takes_one_line_of_the_table(entry):
+    plain = entry("Ada", 4.0, 0.01)
+    hostile = entry("x", 4.0, 0.01, **{"submitter.display_name": "A\n\x1b[2J\u202e" + "x" * 190})
+    shown = text(boards([plain, hostile]))
+    assert len(shown.splitlines()) == 6
+    assert "A\\n\\x1b[2J\\u202exxxxxxx…" in shown
+    assert "\x1b" not in problems_text([Problem("\x1b]0;x\x07.json", "SCHEMA", "\x1b[1m: Extra inputs")])
+
+
+def test_the_document_is_unrounded_and_complete(entry):
+    submission = entry("Ada", 4.0213, 0.02)
+    (board,) = document(boards([submission]), [])["boards"]
+    (only,) = board["entries"]
+    assert only["ratio"] == submission.derived.ratio
+    assert (board["model"], board["by"], only["rank"], only["status"], only["bytes"]) == (
+        "cnn",
+        "score",
+        1,
+        "VALID",
+        8000,
+    )
