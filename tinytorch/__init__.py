@@ -1,7 +1,7 @@
 """TinyTorch: a deep-learning framework small enough to read and fast enough to compete.
 
-Everything the course names can be imported from here; `tinytorch.nn` and `tinytorch.optim` hold it under PyTorch's names.
-Compiled kernels are loaded when the first one is wanted, so importing is quick.
+Everything the course names can be imported from here; `tinytorch.nn` and `tinytorch.optim` hold it under PyTorch's
+names. Compiled kernels are loaded when the first one is wanted, so importing is quick.
 """
 
 from tinytorch import nn, optim
@@ -19,9 +19,42 @@ from tinytorch.engine.dispatch import use_backend
 __version__ = "0.1.0"
 
 __all__ = [
-    "SGD", "Adam", "AdamW", "AvgPool2d", "BatchNorm2d", "BinaryCrossEntropyLoss", "Compose", "Conv2d", "CosineSchedule",
-    "CrossEntropyLoss", "DataLoader", "Dataset", "Dropout", "Flatten", "GELU", "Layer", "Linear", "LogSoftmax", "MSELoss",
-    "MaxPool2d", "Optimizer", "RandomCrop", "RandomHorizontalFlip", "ReLU", "Sequential", "Sigmoid", "Softmax", "Tanh",
-    "Tensor", "TensorDataset", "Trainer", "clip_grad_norm", "enable_autograd", "log_softmax", "nn", "no_grad", "optim",
+    "GELU",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "BinaryCrossEntropyLoss",
+    "Compose",
+    "Conv2d",
+    "CosineSchedule",
+    "CrossEntropyLoss",
+    "DataLoader",
+    "Dataset",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "Linear",
+    "LogSoftmax",
+    "MSELoss",
+    "MaxPool2d",
+    "Optimizer",
+    "RandomCrop",
+    "RandomHorizontalFlip",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "Tensor",
+    "TensorDataset",
+    "Trainer",
+    "clip_grad_norm",
+    "enable_autograd",
+    "log_softmax",
+    "nn",
+    "no_grad",
+    "optim",
     "use_backend",
 ]  # fmt: skip

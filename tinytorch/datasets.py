@@ -1,4 +1,5 @@
-"""Data for the milestones. All of it comes with the installed packages or is drawn from a fixed seed: no network is needed.
+"""Data for the milestones. All of it comes with the installed packages or is drawn from a fixed seed: no network is
+needed.
 
 Data sets that have to be downloaded are left to a later module.
 """

@@ -10,13 +10,16 @@ from pathlib import Path
 def write_atomically(path: str | os.PathLike, content: bytes) -> int:
     """Write to a temporary file beside `path`, flush it to disk, rename it into place; return the bytes written.
 
-    Whatever goes wrong (full disk, Ctrl-C), nothing half written stays and an older file survives. OSError says what failed.
+    Whatever goes wrong (full disk, Ctrl-C), nothing half written stays and an older file survives. OSError says what
+    failed.
     """
     target = Path(path)
     try:
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
-        raise OSError(f"cannot write {target}: {error.strerror}; choose a directory that exists and is writable") from error
+        raise OSError(
+            f"cannot write {target}: {error.strerror}; choose a directory that exists and is writable"
+        ) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -26,7 +29,9 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> int:
         os.replace(temporary, target)
     except OSError as error:
         os.unlink(temporary)
-        raise OSError(f"cannot write {target}: {error.strerror}; free some space or choose another directory") from error
+        raise OSError(
+            f"cannot write {target}: {error.strerror}; free some space or choose another directory"
+        ) from error
     except BaseException:
         os.unlink(temporary)
         raise

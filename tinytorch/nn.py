@@ -9,6 +9,23 @@ Module = Layer
 BCELoss = BinaryCrossEntropyLoss
 
 __all__ = [
-    "AvgPool2d", "BCELoss", "BatchNorm2d", "Conv2d", "CrossEntropyLoss", "Dropout", "Flatten", "GELU", "Layer", "Linear",
-    "LogSoftmax", "MSELoss", "MaxPool2d", "Module", "ReLU", "Sequential", "Sigmoid", "Softmax", "Tanh",
+    "GELU",
+    "AvgPool2d",
+    "BCELoss",
+    "BatchNorm2d",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "Linear",
+    "LogSoftmax",
+    "MSELoss",
+    "MaxPool2d",
+    "Module",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
 ]  # fmt: skip

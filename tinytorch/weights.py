@@ -1,7 +1,7 @@
 """Weights in and out as safetensors, packed formats included: what is on disk is what the format stores, byte for byte.
 
-A dense parameter is one entry under its name. A packed one is an entry for each of its arrays (`0.weight.codes`), and its kind,
-axis and grid stand in the file's metadata. Nothing is pickled, so a file can only ever contain numbers.
+A dense parameter is one entry under its name. A packed one is an entry for each of its arrays (`0.weight.codes`), and
+its kind, axis and grid stand in the file's metadata. Nothing is pickled, so a file can only ever contain numbers.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def save(model: Layer, path: str | os.PathLike) -> int:
 def load(model: Layer, path: str | os.PathLike, resize: bool = False) -> None:
     """Take over everything from a file, or nothing.
 
-    With `resize`, shapes come from the file (channels may have been pruned away). Raises WeightsError for a damaged file, and for
-    missing, unknown or wrongly shaped entries; FileNotFoundError where there is none.
+    With `resize`, shapes come from the file (channels may have been pruned away). Raises WeightsError for a damaged
+    file, and for missing, unknown or wrongly shaped entries; FileNotFoundError where there is none.
     """
     arrays, packed = read(path)
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
@@ -64,12 +64,15 @@ def load(model: Layer, path: str | os.PathLike, resize: bool = False) -> None:
             f"{path}: not the weights of this model: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}; "
             "build the model the file was saved from"
         )
-    for name, value in [*values.items(), *arrays.items()]:
+    loaded: dict[str, Tensor | np.ndarray] = {**values, **arrays}
+    for name, value in loaded.items():
         wanted = parameters[name].shape if name in parameters else buffers[name].shape
         if value.shape != wanted and not resize:
-            raise WeightsError(f"{path}: {name} is {value.shape} in the file, {wanted} in the model; build the same model")
+            raise WeightsError(
+                f"{path}: {name} is {value.shape} in the file, {wanted} in the model; build the same model"
+            )
     layers = dict(model.named_modules())
-    for name, value in [*values.items(), *arrays.items()]:
+    for name, value in loaded.items():
         owner, _, attribute = name.rpartition(".")
         setattr(layers[owner], attribute, value)
 
@@ -93,7 +96,11 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]
 
 def describe(format: Format) -> dict[str, Any]:
     """What of a format is not an array, for the file's metadata."""
-    about: dict[str, Any] = {"kind": format.kind, "axis": format.axis, "grid": list(format.grid) if format.grid else None}
+    about: dict[str, Any] = {
+        "kind": format.kind,
+        "axis": format.axis,
+        "grid": list(format.grid) if format.grid else None,
+    }
     return {**about, "shape": list(format.full_shape)} if isinstance(format, Sparse) else about
 
 
@@ -106,7 +113,9 @@ def unpack(path: str | os.PathLike, name: str, about: dict[str, Any], arrays: di
             return Int8(grid, arrays.pop(f"{name}.codes"), arrays.pop(f"{name}.scale"), axis)
         if about["kind"] == Sparse.kind:
             values, bits = arrays.pop(f"{name}.values"), arrays.pop(f"{name}.bits")
-            sparse = Sparse(grid, values, bits, tuple(map(int, about["shape"])), arrays.pop(f"{name}.scale", None), axis)
+            sparse = Sparse(
+                grid, values, bits, tuple(map(int, about["shape"])), arrays.pop(f"{name}.scale", None), axis
+            )
             _ = sparse.array  # fails here, not in the model, where the counts do not agree
             return sparse
     except (KeyError, TypeError, ValueError, IndexError) as error:

@@ -1,13 +1,15 @@
 """Reverse-mode differentiation: the tape, and the walk back along it.
 
-Every op on tensors that want gradients leaves one `Node` on its result. `backward` sorts the nodes reachable from the result
-once, without recursion, and visits each exactly once, so its cost is linear in the graph however often a tensor is used. Each
-gradient rule calls ops again, on arrays, through the same seam as forward. Left out: gradients of gradients.
+Every op on tensors that want gradients leaves one `Node` on its result. `backward` sorts the nodes reachable from the
+result once, without recursion, and visits each exactly once, so its cost is linear in the graph however often a tensor is
+used. Each gradient rule calls ops again, on arrays, through the same seam as forward. Left out: gradients of gradients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from tinytorch.core.tensor import Tensor
 
 
-class _Tape:
+class _Tape(threading.local):  # a thread that predicts does not switch off the tape of one that trains
     recording = True
 
 
@@ -31,25 +33,14 @@ def recording() -> bool:
     return _tape.recording
 
 
-class no_grad:
-    """Context manager and decorator: nothing inside is recorded for backward.
-
-    >>> with no_grad():
-    ...     prediction = model(x)
-    """
-
-    def __enter__(self) -> None:
-        self.previous, _tape.recording = _tape.recording, False
-
-    def __exit__(self, *exc: object) -> None:
-        _tape.recording = self.previous
-
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def without_grad(*args: Any, **kwargs: Any) -> Any:
-            with no_grad():
-                return function(*args, **kwargs)
-
-        return without_grad
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Nothing inside is recorded for backward: `with no_grad():` around a block, `@no_grad()` before a function."""
+    previous, _tape.recording = _tape.recording, False
+    try:
+        yield
+    finally:
+        _tape.recording = previous
 
 
 def enable_autograd(quiet: bool = True) -> None:
@@ -85,7 +76,7 @@ class Node:
 
 
 def like(data: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """A gradient brought to the shape and dtype of what it is the gradient of: broadcasting is undone here and only here."""
+    """A gradient in the shape and dtype of what it is the gradient of: broadcasting is undone here and only here."""
     if gradient.shape != data.shape:
         gradient = ops.sum_to(gradient, shape=data.shape)
     if gradient.dtype != data.dtype:
@@ -127,15 +118,15 @@ def sorted_nodes(root: Node) -> list[Node]:
 
 
 def backward(tensor: Tensor, gradient: Any = None) -> None:
-    """Add d tensor / d leaf to `.grad` of every leaf tensor that requires gradients, and of tensors asked to `retain_grad()`.
+    """Add d tensor / d leaf to `.grad` of every leaf that requires gradients, and of tensors asked to `retain_grad()`.
 
-    `gradient` is the gradient of some loss with respect to `tensor`, of its shape; it may be left out for a single element.
-    Raises RuntimeError where nothing was recorded or the gradient is missing, ValueError where its shape is wrong.
+    `gradient` is the gradient of some loss with respect to `tensor`, of its shape; a single element needs none. Raises
+    RuntimeError where nothing was recorded or the gradient is missing, ValueError where its shape is wrong.
     """
     if not tensor.requires_grad:
         raise RuntimeError(
-            f"backward: this tensor {tensor.shape} does not require gradients; make an input with requires_grad=True and "
-            "compute outside no_grad()"
+            f"backward: this tensor {tensor.shape} does not require gradients; make an input with requires_grad=True "
+            "and compute outside no_grad()"
         )
     seed = _seed(tensor, gradient)
     if tensor._grad_fn is None:
@@ -165,7 +156,7 @@ def _seed(tensor: Tensor, gradient: Any) -> np.ndarray:
                 "reduce it first, such as y.mean().backward(), or pass backward(gradient)"
             )
         return np.ones(tensor.shape, tensor.dtype)
-    seed = np.asarray(getattr(gradient, "data", gradient) if not isinstance(gradient, np.ndarray) else gradient)
+    seed = np.asarray(gradient)
     if seed.shape != tensor.shape:
         raise ValueError(f"backward: gradient is {seed.shape}, the tensor is {tensor.shape}: they must agree")
     return seed.astype(tensor.dtype, copy=False)

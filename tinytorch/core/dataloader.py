@@ -41,8 +41,8 @@ class TensorDataset(Dataset):
 class DataLoader:
     """Batches of a data set, in order or shuffled anew each epoch.
 
-    The same `seed` gives the same sequence of epochs; without one, shuffling follows NumPy's global seed. `transform` is applied
-    to the first array of each batch.
+    The same `seed` gives the same sequence of epochs; without one, shuffling follows NumPy's global seed. `transform`
+    is applied to the first array of each batch.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class DataLoader:
 
 
 class RandomHorizontalFlip:
-    """Mirrors each image (..., H, W) left to right with probability p; a batch (N, C, H, W) is decided image by image."""
+    """Mirrors each image (..., H, W) left to right with probability p, a batch image by image."""
 
     def __init__(self, p: float = 0.5, seed: int | None = None) -> None:
         if not 0 <= p <= 1:
@@ -115,7 +115,9 @@ class RandomCrop:
         padded = np.pad(batch, ((0, 0), (0, 0), (p, p), (p, p)))
         rows, columns = padded.shape[2] - h, padded.shape[3] - w
         if rows < 0 or columns < 0:
-            raise ValueError(f"RandomCrop: images are {x.shape}, padded by {p}: too small for a {h}x{w} window; pad more")
+            raise ValueError(
+                f"RandomCrop: images are {x.shape}, padded by {p}: too small for a {h}x{w} window; pad more"
+            )
         tops, lefts = self.rng.integers(0, rows + 1, len(batch)), self.rng.integers(0, columns + 1, len(batch))
         cut = np.stack([image[:, t : t + h, s : s + w] for image, t, s in zip(padded, tops, lefts)])
         return rewrap(cut.reshape(*x.shape[:-2], h, w) if single else cut)

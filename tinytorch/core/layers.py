@@ -1,7 +1,7 @@
 """Layer, the base of all models, and the layers that need no image: Linear, Dropout, Flatten, Sequential.
 
-A layer's parameters are its Tensor attributes, its children its Layer attributes (also in lists, tuples and dicts), found by
-looking. So a subclass only assigns them in `__init__` and need not call `super().__init__()`.
+A layer's parameters are its Tensor attributes, its children its Layer attributes (also in lists, tuples and dicts),
+found by looking. So a subclass only assigns them in `__init__` and need not call `super().__init__()`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from tinytorch.core.autograd import no_grad
 from tinytorch.core.tensor import Tensor, apply
 from tinytorch.engine import dispatch, ops
 from tinytorch.engine.formats import Format
 
 
 class Packed(Tensor):
-    """A weight held in a weight format instead of an array. `.data` is the array it stands for; it takes no gradient."""
+    """A weight held in a weight format instead of an array. `.data` is the array it stands for. No gradient."""
 
     __slots__ = ("format",)
 
@@ -51,6 +52,11 @@ class Layer:
         with dispatch.scope(self):
             return self.forward(*inputs, **options)
 
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """The answer to an array as an array, without recording gradients; what a plan captures and a harness times."""
+        with no_grad():
+            return self(Tensor(x)).data
+
     # -- what is inside -----------------------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Layer]]:
@@ -73,7 +79,9 @@ class Layer:
                 continue
             seen.add(id(layer))
             yield name, layer
-            stack += reversed([(f"{name}.{child}" if name else child, below) for child, below in layer.named_children()])
+            stack += reversed(
+                [(f"{name}.{child}" if name else child, below) for child, below in layer.named_children()]
+            )
 
     def modules(self) -> Iterator[Layer]:
         return (layer for _, layer in self.named_modules())
@@ -148,7 +156,7 @@ class Layer:
 
 
 def uniform_parameter(shape: tuple[int, ...], fan_in: int) -> Tensor:
-    """Uniform in +-1/sqrt(fan_in), PyTorch's default start; drawn from NumPy's global generator, governed by its seed."""
+    """Uniform in +-1/sqrt(fan_in), PyTorch's default start; drawn from NumPy's global generator."""
     bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
     return Tensor(np.random.uniform(-bound, bound, shape).astype(np.float32), requires_grad=True)
 

@@ -46,7 +46,9 @@ class CrossEntropyLoss(Layer):
         ids = np.asarray(targets.data if isinstance(targets, Tensor) else targets)
         if ids.dtype.kind == "f":
             if not (ids == np.rint(ids)).all():
-                raise TypeError("CrossEntropyLoss: targets must be class numbers, these are fractions; use argmax first")
+                raise TypeError(
+                    "CrossEntropyLoss: targets must be class numbers, these are fractions; use argmax first"
+                )
             ids = ids.astype(np.int64)
         if logits.ndim < 2 or ids.shape != logits.shape[:-1]:
             raise ValueError(
@@ -72,8 +74,8 @@ class BinaryCrossEntropyLoss(Layer):
         p = predictions.data
         if p.size and (p.min() < 0 or p.max() > 1):
             raise ValueError(
-                f"BinaryCrossEntropyLoss: predictions reach from {p.min():.4g} to {p.max():.4g}, probabilities are from "
-                "0 to 1; put a Sigmoid before the loss"
+                f"BinaryCrossEntropyLoss: predictions reach from {p.min():.4g} to {p.max():.4g}, probabilities "
+                "are from 0 to 1; put a Sigmoid before the loss"
             )
         hit = targets * predictions.log().clip(min=LOG_FLOOR)
         miss = (1 - targets) * (1 - predictions).log().clip(min=LOG_FLOOR)

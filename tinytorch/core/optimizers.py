@@ -12,7 +12,7 @@ from tinytorch.engine import ops
 
 
 class Optimizer:
-    """Holds the parameters and their moments; `step()` changes the parameters in place, `zero_grad()` forgets gradients."""
+    """Holds the parameters and their moments; `step()` changes parameters in place, `zero_grad()` forgets gradients."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float) -> None:
         self.params = list(params)
@@ -53,12 +53,14 @@ class Optimizer:
         for key, value in state["moments"].items():
             i, name = key.split(".", 1)
             if int(i) >= len(self.params) or value.shape != self.params[int(i)].shape:
-                raise ValueError(f"load_state_dict: moment {key} {value.shape} fits no parameter; load the same model's state")
+                raise ValueError(
+                    f"load_state_dict: moment {key} {value.shape} fits no parameter; load the same model's state"
+                )
             self.moments[int(i)][name] = value.copy()
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum, Nesterov's form and L2 weight decay. Sutskever et al. 2013, section 2."""
+    """Stochastic gradient descent with momentum, Nesterov's form and weight decay. Sutskever et al. 2013, section 2."""
 
     def __init__(
         self,

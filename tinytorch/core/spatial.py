@@ -36,7 +36,7 @@ class Conv2d(Layer):
     ) -> None:
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"Conv2d: in_channels {in_channels} and out_channels {out_channels} must be divisible by groups {groups}"
+                f"Conv2d: in_channels {in_channels} and out_channels {out_channels} must be multiples of groups {groups}"
             )
         self.groups = groups
         self.kernel_size, self.stride = pair("kernel_size", kernel_size), pair("stride", stride)
@@ -130,7 +130,9 @@ class BatchNorm2d(Layer):
             return apply(ops.batch_norm, x, self.gamma, self.beta, stats, eps=self.eps)
         count = x.size // self.num_features
         if count < 2:
-            raise ValueError(f"BatchNorm2d: x is {x.shape}: one value a channel has no variance; use a larger batch or eval()")
+            raise ValueError(
+                f"BatchNorm2d: x is {x.shape}: one value a channel has no variance; use a larger batch or eval()"
+            )
         stats = apply(ops.batch_stats, x)
         with no_grad():
             mean, var = stats.data

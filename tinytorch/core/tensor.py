@@ -1,8 +1,8 @@
 """Tensor: a NumPy array that remembers how it was computed.
 
 Methods do three things: bring their arguments into an op's form, call `apply`, and nothing else; all mathematics is in
-`engine.ops`. Data are float32 unless asked otherwise; integers and float64 arrays are kept when a dtype is named or when the
-data are integer arrays already.
+`engine.ops`. Data are float32 unless asked otherwise; integers and float64 arrays are kept when a dtype is named or when
+the data are integer arrays already.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tinytorch.core import autograd
+from tinytorch.core.arguments import Axis, Number, as_data, axes_of, axis_below, plain_index, plain_number, sizes
 from tinytorch.engine import dispatch, ops
-from tinytorch.engine.op import Op
-
-Number = int | float | bool | np.number
-Axis = int | tuple[int, ...] | None
+from tinytorch.engine.op import Op, size
 
 
 def apply(op: Op, *inputs: Tensor | None, **params: Any) -> Tensor:
@@ -27,7 +25,7 @@ def apply(op: Op, *inputs: Tensor | None, **params: Any) -> Tensor:
     result = Tensor.__new__(Tensor)
     result.data, result.grad, result._grad_fn, result.retains_grad = out, None, None, False
     result.requires_grad = False
-    if autograd._tape.recording and op.gradient is not None and out.dtype.kind == "f":
+    if autograd._tape.recording and out.dtype.kind == "f":
         for t in inputs:
             if t is not None and t.requires_grad:
                 result.requires_grad = True
@@ -39,8 +37,9 @@ def apply(op: Op, *inputs: Tensor | None, **params: Any) -> Tensor:
 class Tensor:
     """`Tensor(data, requires_grad=False, dtype=None)`; `.data` and `.grad` are NumPy arrays.
 
-    `data` may be a number, nested lists, an array or another tensor. Without `dtype`, Python numbers and float64 arrays become
-    float32, float32 and integer arrays stay as they are, float16 becomes float32. Raises TypeError for data that are no numbers.
+    `data` may be a number, nested lists, an array or another tensor. Without `dtype`, Python numbers and floating arrays
+    become float32, integer arrays stay integers unless they require gradients; another tensor's dtype is kept. An array
+    already of the right dtype is not copied. Raises TypeError for data that are no numbers.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_grad_fn", "data", "grad", "requires_grad", "retains_grad")
@@ -50,12 +49,16 @@ class Tensor:
     grad: np.ndarray | None
     _grad_fn: autograd.Node | None
 
-    def __init__(self, data: Any, requires_grad: bool = False, dtype: DTypeLike = None) -> None:
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: DTypeLike | None = None) -> None:
+        if isinstance(data, Tensor):
+            data, dtype = data.data, data.dtype if dtype is None else dtype
         self.data = as_data(data, dtype)
         self.requires_grad = bool(requires_grad)
         self.grad, self._grad_fn, self.retains_grad = None, None, False
         if requires_grad and self.data.dtype.kind != "f":
-            raise TypeError(f"Tensor: only floating tensors can require gradients, this one is {self.data.dtype}")
+            if dtype is not None:
+                raise TypeError(f"Tensor: only floating tensors can require gradients, this one is {self.data.dtype}")
+            self.data = self.data.astype(np.float32)
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 
@@ -105,7 +108,7 @@ class Tensor:
     def tolist(self) -> Any:
         return self.data.tolist()
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __len__(self) -> int:
@@ -119,7 +122,8 @@ class Tensor:
     def __repr__(self) -> str:
         body = np.array2string(self.data, separator=", ", precision=4, threshold=100, prefix="Tensor(")
         kind = "" if self.dtype == np.float32 else f", dtype={self.dtype}"
-        history = f", grad_fn={self._grad_fn}" if self._grad_fn else ", requires_grad=True" if self.requires_grad else ""
+        history = ", requires_grad=True" if self.requires_grad else ""
+        history = f", grad_fn={self._grad_fn}" if self._grad_fn else history
         return f"Tensor({body}, shape={self.shape}{kind}{history})"
 
     def __bool__(self) -> bool:
@@ -186,10 +190,10 @@ class Tensor:
         return binary(ops.mul, other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return binary(ops.div, self, other)
+        return binary(ops.div, floating(self), other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return binary(ops.div, other, self)
+        return binary(ops.div, other, floating(self))
 
     def __pow__(self, exponent: Any) -> Tensor:
         return self.pow(exponent)
@@ -234,7 +238,7 @@ class Tensor:
 
     def pow(self, exponent: Any) -> Tensor:
         if isinstance(exponent, int | float | np.number):
-            return apply(ops.pow, floating(self), exponent=exponent)
+            return apply(ops.pow, floating(self), exponent=plain_number(exponent))
         return binary(ops.power, self, exponent)
 
     def exp(self) -> Tensor:
@@ -250,7 +254,7 @@ class Tensor:
         return apply(ops.absolute, self)
 
     def clip(self, min: Number | None = None, max: Number | None = None) -> Tensor:
-        return apply(ops.clip, self, low=min, high=max)
+        return apply(ops.clip, self, low=plain_number(min), high=plain_number(max))
 
     clamp = clip
 
@@ -270,7 +274,7 @@ class Tensor:
         return apply(ops.max, self, axis=axes_of(axis), keepdims=keepdims)
 
     def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        return -(-self).max(axis, keepdims)
+        return apply(ops.min, self, axis=axes_of(axis), keepdims=keepdims)
 
     def var(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         """Biased variance: the mean of squared distances to the mean."""
@@ -287,10 +291,11 @@ class Tensor:
         """The same elements under another shape, one size may be -1."""
         wanted = sizes(shape)
         if -1 in wanted:
-            known = int(np.prod([n for n in wanted if n != -1], dtype=np.int64))
+            known = size(tuple(n for n in wanted if n != -1))
             if wanted.count(-1) > 1 or not known or self.size % known:
                 raise ValueError(
-                    f"reshape: x is {self.shape} with {self.size} elements, {wanted}: the -1 cannot be worked out; give all sizes"
+                    f"reshape: x is {self.shape} with {self.size} elements, {wanted}: the -1 cannot be worked out; "
+                    "give all sizes"
                 )
             wanted = tuple(self.size // known if n == -1 else n for n in wanted)
         return apply(ops.reshape, self, shape=wanted)
@@ -300,7 +305,7 @@ class Tensor:
 
     def flatten(self, start_dim: int = 0) -> Tensor:
         """Axes from `start_dim` on joined into one."""
-        return self.reshape(*self.shape[:start_dim], int(np.prod(self.shape[start_dim:], dtype=np.int64)))
+        return self.reshape(*self.shape[:start_dim], size(self.shape[start_dim:]))
 
     def permute(self, *axes: Any) -> Tensor:
         return apply(ops.transpose, self, axes=sizes(axes))
@@ -308,25 +313,22 @@ class Tensor:
     def transpose(self, *axes: Any) -> Tensor:
         """Without arguments the last two axes exchanged; with two, those; with all, in that order."""
         order, wanted = list(range(self.ndim)), sizes(axes)
-        if len(wanted) == self.ndim and len(wanted) != 2:
-            return self.permute(*wanted)
         if self.ndim < 2 and not wanted:
             return self
-        i, j = wanted if len(wanted) == 2 else (-1, -2)
-        try:
-            order[i], order[j] = order[j], order[i]
-        except IndexError:
-            raise ValueError(f"transpose: x is {self.shape}, it has no axes {i} and {j}") from None
+        if len(wanted) not in (0, 2):
+            return self.permute(*wanted)
+        i, j = (axis_below("transpose", axis, self.ndim) for axis in wanted or (-1, -2))
+        order[i], order[j] = order[j], order[i]
         return self.permute(*order)
 
     def squeeze(self, axis: int | None = None) -> Tensor:
         """Without axes of size 1; with `axis` only that one, left alone where its size is not 1."""
-        drop = range(self.ndim) if axis is None else (axis % self.ndim,)
+        drop = range(self.ndim) if axis is None else (axis_below("squeeze", axis, self.ndim),)
         return self.reshape(*(n for i, n in enumerate(self.shape) if not (n == 1 and i in drop)))
 
     def unsqueeze(self, axis: int) -> Tensor:
         """With a new axis of size 1 at `axis`."""
-        at = axis % (self.ndim + 1)
+        at = axis_below("unsqueeze", axis, self.ndim + 1)
         return self.reshape(*self.shape[:at], 1, *self.shape[at:])
 
     def expand(self, *shape: Any) -> Tensor:
@@ -357,39 +359,23 @@ class Tensor:
         return Tensor(np.asarray(draw(sizes(shape)), np.float32), requires_grad)
 
     @staticmethod
-    def arange(*bounds: Number, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
-        return Tensor(np.arange(*bounds), requires_grad, np.float32 if requires_grad and dtype is None else dtype)
-
-
-def as_data(data: Any, dtype: DTypeLike = None) -> np.ndarray:
-    """Anything numeric as the array a tensor holds; float32 unless it is integer, bool or asked otherwise."""
-    if isinstance(data, Tensor):
-        data, dtype = data.data, data.dtype if dtype is None else dtype
-    given = isinstance(data, np.ndarray | np.generic)
-    try:
-        array = np.asarray(data, dtype)
-    except (ValueError, TypeError) as error:
-        raise TypeError(f"Tensor: the data are not an array of numbers ({error}); rows must have one length") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"Tensor: the data are {array.dtype}, not numbers; convert them first")
-    if dtype is not None or (given and array.dtype.kind != "f"):
-        return array
-    return array.astype(np.float32, copy=False)
+    def arange(*bounds: Any, dtype: DTypeLike | None = None, requires_grad: bool = False) -> Tensor:
+        return Tensor(np.arange(*bounds), requires_grad, dtype)
 
 
 def as_tensor(value: Any, like: np.dtype | None = None) -> Tensor:
-    """A tensor as it is; a number in the dtype of its partner; anything else as `Tensor(value)`."""
+    """A tensor as it is; anything else in the dtype of its floating partner `like`; whole numbers in that of any partner."""
     if isinstance(value, Tensor):
         return value
-    if isinstance(value, int | float) and like is not None and like.kind == "f":
-        return Tensor(np.asarray(value, like), dtype=like)
+    if like is not None and like.kind == "f":
+        return Tensor(value, dtype=like)
     if isinstance(value, int) and like is not None:
-        return Tensor(np.asarray(value, like), dtype=like)
+        return Tensor(np.asarray(value, None if like.kind == "b" else like))
     return Tensor(value)
 
 
 def binary(op: Op, a: Any, b: Any, **params: Any) -> Tensor:
-    """A binary op on tensors, arrays and numbers; where one is an integer tensor and the other floating, floating wins."""
+    """A binary op on tensors, arrays and numbers; of an integer and a floating operand, the floating one's dtype wins."""
     a = as_tensor(a, b.dtype if isinstance(b, Tensor) else None)
     b = as_tensor(b, a.dtype)
     if a.dtype != b.dtype and "f" in (a.dtype.kind, b.dtype.kind):
@@ -402,7 +388,8 @@ def binary(op: Op, a: Any, b: Any, **params: Any) -> Tensor:
 
 def matmul(a: Any, b: Any) -> Tensor:
     """Matrix product; a vector counts as a row on the left and a column on the right, as in NumPy."""
-    a, b = as_tensor(a), as_tensor(b)
+    a = as_tensor(a, b.dtype if isinstance(b, Tensor) else None)
+    b = as_tensor(b, a.dtype)
     if not a.ndim or not b.ndim:
         raise ValueError(f"matmul: a is {a.shape}, b is {b.shape}: a number has no matrix product; use *")
     rows = a.unsqueeze(0) if a.ndim == 1 else a
@@ -413,22 +400,5 @@ def matmul(a: Any, b: Any) -> Tensor:
 
 
 def floating(x: Tensor) -> Tensor:
+    """A floating tensor as it is, another one as float32."""
     return x if x.dtype.kind == "f" else x.astype(np.float32)
-
-
-def axes_of(axis: Any) -> tuple[int, ...] | None:
-    return None if axis is None else tuple(int(a) for a in axis) if isinstance(axis, tuple | list) else (int(axis),)
-
-
-def sizes(arguments: tuple[Any, ...]) -> tuple[int, ...]:
-    """`f(2, 3)` and `f((2, 3))` alike."""
-    if len(arguments) == 1 and isinstance(arguments[0], tuple | list):
-        arguments = tuple(arguments[0])
-    return tuple(int(n) for n in arguments)
-
-
-def plain_index(index: Any) -> Any:
-    """An index with tensors replaced by their arrays."""
-    if isinstance(index, tuple):
-        return tuple(plain_index(i) for i in index)
-    return index.data if isinstance(index, Tensor) else index

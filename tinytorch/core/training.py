@@ -19,8 +19,8 @@ from tinytorch.engine import dispatch
 from tinytorch.files import write_atomically
 
 __all__ = [
-    "BinaryCrossEntropyLoss", "CosineSchedule", "CrossEntropyLoss", "MSELoss", "NonFiniteLoss", "Trainer", "clip_grad_norm",
-    "log_softmax",
+    "BinaryCrossEntropyLoss", "CosineSchedule", "CrossEntropyLoss", "MSELoss", "NonFiniteLoss", "Trainer",
+    "clip_grad_norm", "log_softmax",
 ]  # fmt: skip
 
 
@@ -126,8 +126,8 @@ class Trainer:
         """Stop where training has broken down, and say where it began."""
         if not math.isfinite(loss.item()):
             raise NonFiniteLoss(
-                f"train: the loss is {loss.item()} at step {self.step} (epoch {self.epoch}): {self.first_broken_layer(x)}; "
-                "lower the learning rate, clip gradients, or look at the data"
+                f"train: the loss is {loss.item()} at step {self.step} (epoch {self.epoch}): "
+                f"{self.first_broken_layer(x)}; lower the learning rate, clip gradients, or look at the data"
             )
 
     def first_broken_layer(self, x: Tensor) -> str:
@@ -142,7 +142,9 @@ class Trainer:
 
         def look(event: dispatch.Event) -> None:
             if not found and not np.isfinite(event.out).all():
-                found.append(f"layer {names.get(id(event.scope)) or 'model'} ({event.op.name}) gives the first nan or infinity")
+                found.append(
+                    f"layer {names.get(id(event.scope)) or 'model'} ({event.op.name}) gives the first nan or infinity"
+                )
 
         with dispatch.watch(look), no_grad():
             self.model(x)

@@ -1,8 +1,8 @@
 """The one seam: every computation, forward and backward, goes through `call`.
 
-`call` looks up what to run for this op, backend, shapes, strides, dtypes and parameters; the first time it checks the shapes
-and chooses between a compiled program and the NumPy reference, afterwards that is one dictionary look-up. Whoever wants to know
-what happens (profiler, FLOP counter, plan tracer) watches here and nowhere else; the tape is kept by `core.tensor.apply`.
+`call` looks up what to run for this op, backend, shapes, strides, dtypes and parameters; the first time it checks the
+shapes and chooses between a compiled program and the NumPy reference, afterwards that is one dictionary look-up. The
+profiler, the FLOP counter and the plan tracer watch here and nowhere else; the tape is kept by `core.tensor.apply`.
 
 Left out: what ops there are (`ops/`) and how programs are made (`kernels.registry`, imported when first wanted).
 """
@@ -27,7 +27,7 @@ CACHE_LIMIT = 8192
 
 
 class Entry(NamedTuple):
-    """What runs for one signature. A composite calls the seam again inside, so watchers are told of its parts instead."""
+    """What runs for one signature. A composite calls the seam again, so watchers are told of its parts instead."""
 
     run: Callable[..., Any]
     composite: bool
@@ -64,8 +64,8 @@ _backend = _known_backend(os.environ.get("TINYTORCH_BACKEND", "numba"), "TINYTOR
 class use_backend:
     """Choose what computes: "numpy" (the reference) or "numba" (compiled kernels).
 
-    `use_backend("numpy")` switches until the next switch; `with use_backend("numpy"):` switches back at the end of the block.
-    An unknown name raises ValueError listing the known ones.
+    `use_backend("numpy")` switches until the next switch; `with use_backend("numpy"):` switches back at the end of the
+    block. An unknown name raises ValueError listing the known ones.
     """
 
     def __init__(self, name: str) -> None:
@@ -128,7 +128,7 @@ def _resolve(op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> Entry:
 
 
 def _is_packed(a: Any) -> bool:
-    return a is not None and not isinstance(a, np.ndarray)
+    return hasattr(a, "emulate")
 
 
 def _emulate(op: Op, *arrays: Any, **params: Any) -> np.ndarray:

@@ -1,13 +1,15 @@
 """What an op is: one block that says everything about it.
 
-An op states its shape rule (with the friendly error), its NumPy reference, its gradient, its FLOPs and samples to test it
-with. All five are required: an op that is half declared cannot be made. "No gradient" and "no FLOPs" are said, never left
-out. Left out here: how an op is run (`dispatch.py`) and how it is made fast (`kernels/`).
+An op states its shape rule (with the friendly error), its NumPy reference, its gradient, its FLOPs and samples to test
+it with. All five are required: an op that is half declared cannot be made. "No gradient" and "no FLOPs" are said, never
+left out. Left out here: how an op is run (`dispatch.py`) and how it is made fast (`kernels/`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -35,14 +37,14 @@ class Spec(NamedTuple):
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return size(self.shape)
 
 
 class Sample(NamedTuple):
     """One input to test an op with, in float64 and away from kinks, where finite differences would lie."""
 
-    arrays: tuple[np.ndarray, ...]
-    params: dict[str, Any] = {}
+    arrays: tuple[Any, ...]
+    params: Mapping[str, Any] = MappingProxyType({})
 
 
 class Op:
@@ -52,9 +54,10 @@ class Op:
 
     - `shape(*inputs, **params) -> Spec`: raises ValueError or TypeError naming op, shapes, clash and next step.
     - `reference(*arrays, **params) -> array`: the op in plain vectorised NumPy.
-    - `gradient(need, g, out, *arrays, **params) -> tuple`: the gradient with respect to each input, where `g` is the gradient
-      of the output `out`. `need[i]` says whether input i wants one: `need[0] and mul(g, b)`. May return a gradient of the
-      broadcast shape; the tape sums it back. `gradient = None` declares an op that has none.
+    - `gradient(need, g, out, *arrays, **params) -> tuple`: the gradient with respect to each input, where `g` is the
+      gradient of the output `out`. `need[i]` says whether input i wants one: `need[0] and mul(g, b)`. It computes with
+      ops alone, so that backward is seen at the seam as forward is. May return a gradient of the broadcast shape; the
+      tape sums it back. `gradient = None` declares an op that has none.
     - `flops(out, *inputs, **params) -> int`: floating-point operations of the mathematics; a multiply-add counts 2.
     - `samples(rng)`: yields `Sample`s.
     """
@@ -66,7 +69,9 @@ class Op:
         cls = type(self)
         missing = [rule for rule in REQUIRED if getattr(cls, rule, NotImplemented) is NotImplemented]
         if missing:
-            raise TypeError(f"op {cls.__name__}: {', '.join(missing)} not declared; an op states all of {', '.join(REQUIRED)}")
+            raise TypeError(
+                f"op {cls.__name__}: {', '.join(missing)} not declared; an op states all of {', '.join(REQUIRED)}"
+            )
         self.name = self.name or snake_case(cls.__name__)
         if self.name in OPS:
             raise TypeError(f"op {self.name}: declared twice, by {type(OPS[self.name]).__name__} and {cls.__name__}")
@@ -89,8 +94,19 @@ def snake_case(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
 
 
+def size(shape: tuple[int, ...]) -> int:
+    """How many elements an array of this shape has."""
+    return math.prod(shape)
+
+
 def spec_like(x: Shaped) -> Spec:
     return Spec(x.shape, x.dtype)
+
+
+def check_floating(name: str, x: Shaped) -> None:
+    """TypeError where x holds integers or bools and the op needs fractions."""
+    if x.dtype.kind != "f":
+        raise TypeError(f"{name}: x is {x.dtype}; it needs a floating type: make it float32 first")
 
 
 def broadcast(name: str, a: Shaped, b: Shaped) -> tuple[int, ...]:
@@ -108,13 +124,13 @@ def broadcast(name: str, a: Shaped, b: Shaped) -> tuple[int, ...]:
 
 def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Standard normal float64 samples."""
-    return rng.standard_normal(shape)
+    return np.asarray(rng.standard_normal(shape))
 
 
 def away_from_zero(rng: np.random.Generator, *shape: int, gap: float = 0.2) -> np.ndarray:
     """Normal samples pushed away from the kink at zero."""
     x = rng.standard_normal(shape)
-    return x + np.copysign(gap, x)
+    return np.asarray(x + np.copysign(gap, x))
 
 
 SampleIterator = Iterator[Sample]

@@ -1,6 +1,6 @@
 """All ops, one block each: shape rule, NumPy reference, gradient, FLOPs, samples.
 
-`from tinytorch.engine import ops` and then `ops.relu(x)` computes on arrays; `core.tensor` wraps the same ops for tensors.
+`from tinytorch.engine import ops` and then `ops.relu(x)` computes on arrays; `core.tensor` wraps the same ops.
 """
 
 from tinytorch.engine.ops.activation import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""Activation functions with gradients of their own, each written in its output where that is cheaper than in its input."""
+"""Activation functions with gradients of their own, each written in its output where that is cheaper than its input."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, away_from_zero, normal, spec_like
+from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, away_from_zero, normal, size, spec_like
 from tinytorch.engine.ops.elementwise import Unary
 
 __all__ = [
@@ -27,11 +27,11 @@ class ActivationGrad(Op):
 
     def shape(self, g: Shaped, saved: Shaped, **_: Any) -> Spec:
         if g.shape != saved.shape:
-            raise ValueError(f"{self.name}: g is {g.shape}, the saved array is {saved.shape}; pass what forward returned")
+            raise ValueError(f"{self.name}: g is {g.shape}, the saved array is {saved.shape}; pass forward's array")
         return spec_like(g)
 
     def flops(self, out: Shaped, *_: Any, **__: Any) -> int:
-        return self.flops_per_element * int(np.prod(out.shape, dtype=np.int64))
+        return self.flops_per_element * size(out.shape)
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         for shape in ((3, 5), (1,), (), (0, 4), (37, 129)):
@@ -103,7 +103,7 @@ class TanhGrad(ActivationGrad):
 
 
 class GELU(Unary):
-    """x Phi(x) with Phi the normal distribution function: exactly ("none") or by tanh. Hendrycks and Gimpel 2016, section 2."""
+    """x Phi(x), Phi the normal distribution function, exact ("none") or by tanh. Hendrycks, Gimpel 2016, section 2."""
 
     name = "gelu"
 

@@ -5,11 +5,13 @@ x (N, C, H, W), w (O, C/groups, kh, kw), b (O) -> y (N, O, OH, OW). y lies chann
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal
+from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, size
 from tinytorch.engine.ops.movement import reshape
-from tinytorch.engine.ops.reduce import size, sum_to
+from tinytorch.engine.ops.reduce import sum_to
 from tinytorch.engine.ops.windows import Geometry, Pair, padded_nhwc, positions, unpadded_nchw, windows
 
 __all__ = ["conv2d", "conv2d_input_grad", "conv2d_weight_grad"]
@@ -60,13 +62,15 @@ class Conv2d(Op):
         if len(w.shape) != 4:
             raise ValueError(f"conv2d: w is {w.shape}: it must be (out_channels, in_channels / groups, kh, kw)")
         out_size = Geometry(w.shape[2:], stride, padding, dilation).out_size("conv2d", x)
+        if groups < 1:
+            raise ValueError(f"conv2d: groups is {groups}: it must be at least 1")
         if x.shape[1] != w.shape[1] * groups:
             raise ValueError(
                 f"conv2d: x is {x.shape}, w is {w.shape}, groups is {groups}: in_channels differ "
                 f"({x.shape[1]} != {w.shape[1] * groups}); change the layer's in_channels"
             )
         if w.shape[0] % groups:
-            raise ValueError(f"conv2d: {w.shape[0]} output channels cannot be split into {groups} groups; change either")
+            raise ValueError(f"conv2d: {w.shape[0]} output channels do not split into {groups} groups; change either")
         if b is not None and b.shape != (w.shape[0],):
             raise ValueError(f"conv2d: b is {b.shape}, w is {w.shape}: the bias must be ({w.shape[0]},)")
         return Spec((x.shape[0], w.shape[0], *out_size), np.result_type(x.dtype, w.dtype))
@@ -120,19 +124,21 @@ class Conv2d(Op):
             yield Sample(arrays, {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups})
 
 
-class Conv2dGrad(Op):
-    """What the two gradients of a convolution share: not differentiable again, and the result's shape is given."""
+def check_output_gradient(name: str, g: Shaped, x: Shaped, w: Shaped, **how: Any) -> None:
+    """ValueError unless g has the shape that conv2d gives for x and w: kernels rely on it."""
+    wanted = conv2d.shape(x, w, **how).shape
+    if g.shape != wanted:
+        raise ValueError(f"{name}: g is {g.shape}, the convolution gave {wanted}; pass the gradient of its output")
+
+
+class Conv2dInputGrad(Op):
+    """g (N,O,OH,OW), w (O,C/groups,kh,kw) -> gradient of x, `shape` (N,C,H,W)"""
 
     gradient = None
 
-    def shape(self, a: Shaped, b: Shaped, *, shape: tuple[int, ...], **_: object) -> Spec:
-        if len(a.shape) != 4 or len(b.shape) != 4:
-            raise ValueError(f"{self.name}: arrays are {a.shape} and {b.shape}: both must have four axes; pass forward's")
-        return Spec(shape, np.result_type(a.dtype, b.dtype))
-
-
-class Conv2dInputGrad(Conv2dGrad):
-    """g (N,O,OH,OW), w (O,C/groups,kh,kw) -> gradient of x, `shape` (N,C,H,W)"""
+    def shape(self, g: Shaped, w: Shaped, *, shape: tuple[int, ...], **how: Any) -> Spec:
+        check_output_gradient(self.name, g, Spec(shape, g.dtype), w, **how)
+        return Spec(shape, np.result_type(g.dtype, w.dtype))
 
     def reference(
         self,
@@ -147,7 +153,8 @@ class Conv2dInputGrad(Conv2dGrad):
     ) -> np.ndarray:
         geometry = Geometry(w.shape[2:], stride, padding, dilation)
         n, c, h, width = shape
-        taps = grouped_rows(g, groups) @ weight_matrices(w, groups).transpose(0, 2, 1)  # (groups, N OH OW, kh kw C/groups)
+        # taps (groups, N OH OW, kh kw C/groups)
+        taps = grouped_rows(g, groups) @ weight_matrices(w, groups).transpose(0, 2, 1)
         taps = taps.reshape(groups, n, *g.shape[2:], *geometry.kernel, c // groups).transpose(1, 2, 3, 4, 5, 0, 6)
         gx = np.zeros((n, h + 2 * padding[0], width + 2 * padding[1], c), g.dtype)
         for i, j, rows, cols in positions(geometry, g.shape[2:]):
@@ -164,8 +171,14 @@ class Conv2dInputGrad(Conv2dGrad):
             yield Sample((g, w), {"shape": x.shape, **sample.params})
 
 
-class Conv2dWeightGrad(Conv2dGrad):
+class Conv2dWeightGrad(Op):
     """x (N,C,H,W), g (N,O,OH,OW) -> gradient of w, `shape` (O,C/groups,kh,kw)"""
+
+    gradient = None
+
+    def shape(self, x: Shaped, g: Shaped, *, shape: tuple[int, ...], **how: Any) -> Spec:
+        check_output_gradient(self.name, g, x, Spec(shape, x.dtype), **how)
+        return Spec(shape, np.result_type(x.dtype, g.dtype))
 
     def reference(
         self,

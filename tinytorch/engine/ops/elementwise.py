@@ -1,6 +1,6 @@
-"""Elementwise arithmetic. Binary ops broadcast as NumPy does; the tape sums their gradients back to the inputs' shapes.
+"""Elementwise arithmetic. Binary ops broadcast as NumPy does; the tape sums gradients back to the inputs' shapes.
 
-FLOPs: one per element of the result, also for exp, log and sqrt (the convention of the profiler: mathematics, not instructions).
+FLOPs: one per element of the result, also for exp, log and sqrt: mathematics is counted, not instructions.
 """
 
 from __future__ import annotations
@@ -9,7 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, away_from_zero, broadcast, normal, spec_like
+from tinytorch.engine.op import (
+    Op,
+    Sample,
+    SampleIterator,
+    Shaped,
+    Spec,
+    away_from_zero,
+    broadcast,
+    check_floating,
+    normal,
+    size,
+    spec_like,
+)
 
 __all__ = [
     "absolute", "add", "clip", "compare", "div", "exp", "log", "maximum", "mul", "neg", "pow", "power", "sign", "sqrt",
@@ -24,13 +36,12 @@ RELATIONS = {
 class Unary(Op):
     """y = f(x), same shape and dtype."""
 
-    def shape(self, x: Shaped, **_: Any) -> Spec:
-        if not np.issubdtype(x.dtype, np.floating):
-            raise TypeError(f"{self.name}: x is {x.dtype}; it needs a floating type: make it float32 first")
+    def shape(self, x: Shaped, *_: Any, **__: Any) -> Spec:
+        check_floating(self.name, x)
         return spec_like(x)
 
     def flops(self, out: Shaped, *_: Any, **__: Any) -> int:
-        return int(np.prod(out.shape, dtype=np.int64))
+        return size(out.shape)
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         for shape in ((3, 5), (1,), (), (0, 4), (2, 3, 4, 5)):
@@ -48,11 +59,11 @@ class PositiveUnary(Unary):
 class Binary(Op):
     """y = f(a, b), broadcast together."""
 
-    def shape(self, a: Shaped, b: Shaped, **_: Any) -> Spec:
+    def shape(self, a: Shaped, b: Shaped, *_: Any, **__: Any) -> Spec:
         return Spec(broadcast(self.name, a, b), np.result_type(a.dtype, b.dtype))
 
     def flops(self, out: Shaped, *_: Any, **__: Any) -> int:
-        return int(np.prod(out.shape, dtype=np.int64))
+        return size(out.shape)
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         for a, b in (((3, 5), (3, 5)), ((4, 1, 5), (3, 1)), ((2, 3), ()), ((1,), (4,)), ((0, 3), (3,)), ((7,), (1,))):
@@ -111,16 +122,20 @@ class Maximum(Binary):
         return np.maximum(a, b)
 
     def gradient(self, need: tuple, g: np.ndarray, out: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple:
-        half = np.asarray(0.5, g.dtype)
-        share = mul(add(compare(a, b, relation=">").astype(g.dtype), compare(a, b, relation=">=").astype(g.dtype)), half)
-        return need[0] and mul(g, share), need[1] and sub(g, mul(g, share))
+        zero, half = np.zeros((), g.dtype), mul(g, np.asarray(0.5, g.dtype))
+        shared = where(compare(a, b, relation="=="), half, g)
+        return (
+            need[0] and where(compare(a, b, relation="<"), zero, shared),
+            need[1] and where(compare(a, b, relation=">"), zero, shared),
+        )
 
 
 class Power(Binary):
     """a ** b with both differentiable; the base has to be positive where the exponent wants a gradient."""
 
     def reference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.power(a, b)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.power(a, b)
 
     def gradient(self, need: tuple, g: np.ndarray, out: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple:
         one = np.ones((), g.dtype)
@@ -135,9 +150,12 @@ class Pow(Unary):
     """x ** exponent for a fixed number."""
 
     def reference(self, x: np.ndarray, exponent: float) -> np.ndarray:
-        return x**exponent
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return x**exponent
 
     def gradient(self, need: tuple, g: np.ndarray, out: np.ndarray, x: np.ndarray, exponent: float) -> tuple:
+        if exponent == 0:  # 0 x^-1 would be nan at 0
+            return (mul(g, np.zeros((), x.dtype)),)
         return (mul(g, mul(pow(x, exponent=exponent - 1), np.asarray(exponent, x.dtype))),)
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
@@ -229,7 +247,7 @@ class Clip(Unary):
     def gradient(
         self, need: tuple, g: np.ndarray, out: np.ndarray, x: np.ndarray, low: float | None, high: float | None
     ) -> tuple:
-        return (mul(g, compare(x, out, relation="==").astype(g.dtype)),)
+        return (where(compare(x, out, relation="=="), g, np.zeros((), g.dtype)),)
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         x = np.array([-2.0, -0.5, 0.3, 0.9, 3.0]) + rng.uniform(0, 0.05, 5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal
+from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, size
 
 __all__ = ["check_ids", "embedding", "embedding_grad"]
 
@@ -50,8 +50,11 @@ class EmbeddingGrad(Op):
     gradient = None
 
     def shape(self, g: Shaped, ids: Shaped, shape: tuple[int, ...]) -> Spec:
-        if g.shape[:-1] != ids.shape:
-            raise ValueError(f"embedding_grad: g is {g.shape}, ids are {ids.shape}: leading axes differ; pass forward's ids")
+        if g.shape != (*ids.shape, *shape[1:]):
+            raise ValueError(
+                f"embedding_grad: g is {g.shape}, ids are {ids.shape}, the table is {shape}: g must be "
+                f"{(*ids.shape, *shape[1:])}; pass forward's ids"
+            )
         return Spec(shape, g.dtype)
 
     def reference(self, g: np.ndarray, ids: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -60,7 +63,7 @@ class EmbeddingGrad(Op):
         return out
 
     def flops(self, out: Shaped, g: Shaped, *_: Shaped, **__: object) -> int:
-        return int(np.prod(g.shape, dtype=np.int64))
+        return size(g.shape)
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         for shape in ((5,), (2, 3), (0,)):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal
+from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, check_floating, normal, size
 from tinytorch.engine.ops.activation import log_softmax
-from tinytorch.engine.ops.reduce import size
+from tinytorch.engine.ops.index import check_ids
 
 __all__ = ["cross_entropy", "cross_entropy_grad"]
 
 
 def check_targets(name: str, logits: Shaped, targets: Shaped) -> None:
+    check_floating(name, logits)
     if len(logits.shape) != 2 or targets.shape != logits.shape[:1]:
         raise ValueError(
             f"{name}: logits are {logits.shape}, targets are {targets.shape}: they must be (N, classes) and (N,); "
@@ -25,6 +26,7 @@ def check_targets(name: str, logits: Shaped, targets: Shaped) -> None:
 
 def smoothed(logits: np.ndarray, targets: np.ndarray, label_smoothing: float) -> np.ndarray:
     """Target distribution: 1 - s on the class, s / classes added everywhere. Szegedy et al. 2016, section 7."""
+    check_ids("cross_entropy", targets, logits.shape[1], "number of classes")
     q = np.full(logits.shape, label_smoothing / logits.shape[1], logits.dtype)
     q[np.arange(len(q)), targets] += 1 - label_smoothing
     return q
@@ -67,11 +69,11 @@ class CrossEntropyGrad(Op):
 
     def shape(self, g: Shaped, logits: Shaped, targets: Shaped, label_smoothing: float) -> Spec:
         check_targets("cross_entropy_grad", logits, targets)
+        if g.shape != ():
+            raise ValueError(f"cross_entropy_grad: g is {g.shape}: the loss is one number, so its gradient must be ()")
         return Spec(logits.shape, logits.dtype)
 
-    def reference(
-        self, g: np.ndarray, logits: np.ndarray, targets: np.ndarray, label_smoothing: float
-    ) -> np.ndarray:
+    def reference(self, g: np.ndarray, logits: np.ndarray, targets: np.ndarray, label_smoothing: float) -> np.ndarray:
         p = np.exp(log_softmax.reference(logits, axis=1))
         return (p - smoothed(logits, targets, label_smoothing)) * (g / len(logits))
 

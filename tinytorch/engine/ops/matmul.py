@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal
+from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, size
 from tinytorch.engine.ops.movement import transpose
-from tinytorch.engine.ops.reduce import size, sum_to
+from tinytorch.engine.ops.reduce import sum_to
 
 __all__ = ["linear", "linear_input_grad", "linear_weight_grad", "matmul"]
 
@@ -31,7 +31,8 @@ class Matmul(Op):
             stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         except ValueError:
             raise ValueError(
-                f"matmul: a is {a.shape}, b is {b.shape}: leading axes {a.shape[:-2]} and {b.shape[:-2]} do not broadcast"
+                f"matmul: a is {a.shape}, b is {b.shape}: leading axes {a.shape[:-2]} and {b.shape[:-2]} do not "
+                "broadcast; reshape one of them so that sizes agree or are 1"
             ) from None
         return Spec((*stack, a.shape[-2], b.shape[-1]), np.result_type(a.dtype, b.dtype))
 
@@ -82,7 +83,8 @@ class Linear(Op):
         return 2 * size(out.shape) * w.shape[0]
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
-        for x, n in (((3, 4), 5), ((1, 1), 1), ((4,), 3), ((2, 3, 4), 2), ((0, 4), 3), ((37, 65), 33), ((128, 100), 70)):
+        shapes = ((3, 4, 5), (1, 1, 1), (4, 3), (2, 3, 4, 2), (0, 4, 3), (37, 65, 33), (128, 100, 70))
+        for *x, n in shapes:
             w, b = normal(rng, x[-1], n), normal(rng, n)
             yield Sample((normal(rng, *x), w, b))
             yield Sample((normal(rng, *x), w))
@@ -95,7 +97,10 @@ class LinearInputGrad(Op):
 
     def shape(self, g: Shaped, w: Shaped) -> Spec:
         if g.shape[-1] != w.shape[1]:
-            raise ValueError(f"linear_input_grad: g is {g.shape}, w is {w.shape}: out_features differ; pass forward's w")
+            raise ValueError(
+                f"linear_input_grad: g is {g.shape}, w is {w.shape}: out_features differ "
+                f"({g.shape[-1]} != {w.shape[1]}); pass forward's w"
+            )
         return Spec((*g.shape[:-1], w.shape[0]), g.dtype)
 
     def reference(self, g: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -116,7 +121,7 @@ class LinearWeightGrad(Op):
 
     def shape(self, x: Shaped, g: Shaped) -> Spec:
         if x.shape[:-1] != g.shape[:-1]:
-            raise ValueError(f"linear_weight_grad: x is {x.shape}, g is {g.shape}: leading axes differ; pass forward's x")
+            raise ValueError(f"linear_weight_grad: x is {x.shape}, g is {g.shape}: rows differ; pass forward's x")
         return Spec((x.shape[-1], g.shape[-1]), g.dtype)
 
     def reference(self, x: np.ndarray, g: np.ndarray) -> np.ndarray:

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal
-from tinytorch.engine.ops.reduce import size
+from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, size
 
 __all__ = ["cast", "concat", "getitem", "getitem_grad", "reshape", "transpose"]
 
@@ -21,9 +20,12 @@ class Reshape(Movement):
     """The same elements in C order under another shape; `shape` is fully known (no -1)."""
 
     def shape(self, x: Shaped, shape: tuple[int, ...]) -> Spec:
+        if min(shape, default=0) < 0:
+            raise ValueError(f"reshape: x is {x.shape}, {shape} has a negative size; give all sizes")
         if size(shape) != size(x.shape):
             raise ValueError(
-                f"reshape: x is {x.shape} with {size(x.shape)} elements, {shape} has {size(shape)}; the counts must agree"
+                f"reshape: x is {x.shape} with {size(x.shape)} elements, {shape} has {size(shape)}; "
+                "the counts must agree"
             )
         return Spec(shape, x.dtype)
 
@@ -54,7 +56,8 @@ class Transpose(Movement):
         return (transpose(g, axes=tuple(int(i) for i in np.argsort([a % x.ndim for a in axes]))),)
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
-        for x, axes in (((3, 4), (1, 0)), ((2, 3, 4), (2, 0, 1)), ((2, 3, 4), (0, -1, 1)), ((5,), (0,)), ((0, 3), (1, 0))):
+        cases = (((3, 4), (1, 0)), ((2, 3, 4), (2, 0, 1)), ((2, 3, 4), (0, -1, 1)), ((5,), (0,)), ((0, 3), (1, 0)))
+        for x, axes in cases:
             yield Sample((normal(rng, *x),), {"axes": axes})
 
 
@@ -101,19 +104,22 @@ class GetitemGrad(Movement):
     gradient = None
 
     def shape(self, g: Shaped, index: Any, shape: tuple[int, ...]) -> Spec:
+        wanted = getitem.shape(Spec(shape, g.dtype), index).shape
+        if g.shape != wanted:
+            raise ValueError(f"getitem_grad: g is {g.shape}, the index picks {wanted}; pass forward's index and shape")
         return Spec(shape, g.dtype)
 
     def reference(self, g: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarray:
         out = np.zeros(shape, g.dtype)
         parts = index if isinstance(index, tuple) else (index,)
-        if any(isinstance(p, (list, np.ndarray)) for p in parts):
+        if all(p is None or p is Ellipsis or isinstance(p, int | np.integer | slice) for p in parts):
+            out[index] = g  # without index arrays no element can be picked twice
+        else:
             np.add.at(out, index, g)
-        else:  # without index arrays no element can be picked twice
-            out[index] = g
         return out
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
-        for index in (1, slice(None, None, 2), ([0, 2, 0],)):
+        for index in (1, slice(None, None, 2), ([0, 2, 0],), ((0, 2, 0),)):
             yield Sample((normal(rng, *np.empty((3, 4))[index].shape),), {"index": index, "shape": (3, 4)})
 
 

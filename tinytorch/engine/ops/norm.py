@@ -1,20 +1,20 @@
 """Batch and layer normalisation, written so that every gradient is local and can be checked by itself.
 
-Batch norm in training is two ops: `batch_stats` (differentiable) and `batch_norm`, which takes the statistics as an input. So
-evaluation, where they are constants, is the same op, and the chain rule supplies the terms through mean and variance.
+Batch norm in training is two ops: `batch_stats` (differentiable) and `batch_norm`, which takes the statistics as an
+input. So evaluation, where they are constants, is the same op, and the chain rule supplies the terms through mean and
+variance.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, spec_like
+from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, check_floating, normal, size, spec_like
 from tinytorch.engine.ops.movement import getitem
-from tinytorch.engine.ops.reduce import size
 
 __all__ = [
-    "batch_norm", "batch_norm_input_grad", "batch_norm_sums", "batch_stats", "batch_stats_grad", "layer_norm",
-    "layer_norm_input_grad", "layer_norm_sums",
+    "batch_norm", "batch_norm_input_grad", "batch_norm_stats_grad", "batch_norm_sums", "batch_stats",
+    "batch_stats_grad", "layer_norm", "layer_norm_input_grad", "layer_norm_sums",
 ]  # fmt: skip
 
 SHAPES = ((4, 3), (2, 3, 4, 5), (1, 2, 3, 3), (5, 1), (3, 17, 4, 4))
@@ -30,15 +30,26 @@ def other_axes(x: Shaped) -> tuple[int, ...]:
     return (0, *range(2, len(x.shape)))
 
 
-def check_channels(name: str, x: Shaped, **arrays: Shaped) -> None:
+def check_channels(name: str, x: Shaped, pairs: dict[str, Shaped] | None = None, **vectors: Shaped) -> None:
+    """Errors unless x is (N, C, ...) of a floating type, all `vectors` are (C,) and all `pairs` are (2, C)."""
+    check_floating(name, x)
     if len(x.shape) < 2:
         raise ValueError(f"{name}: x is {x.shape}: it must be (batch, channels, ...); add the missing axis")
-    for label, a in arrays.items():
-        if a.shape[-1] != x.shape[1]:
+    c = x.shape[1]
+    wanted = [(label, a, (c,)) for label, a in vectors.items()] + [(k, a, (2, c)) for k, a in (pairs or {}).items()]
+    for label, a, shape in wanted:
+        if a.shape[-1:] != (c,):
             raise ValueError(
-                f"{name}: x is {x.shape}, {label} is {a.shape}: channels differ ({x.shape[1]} != {a.shape[-1]}); "
+                f"{name}: x is {x.shape}, {label} is {a.shape}: channels differ ({c} != {(1, *a.shape)[-1]}); "
                 "change the layer's num_features"
             )
+        if a.shape != shape:
+            raise ValueError(f"{name}: x is {x.shape}, {label} is {a.shape}: it must be {shape}; reshape it")
+
+
+def check_same(name: str, g: Shaped, x: Shaped) -> None:
+    if g.shape != x.shape:
+        raise ValueError(f"{name}: g is {g.shape}, x is {x.shape}: they must agree; pass forward's x")
 
 
 def normalised(x: np.ndarray, stats: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +91,7 @@ class BatchStatsGrad(NormOp):
     gradient = None
 
     def shape(self, g: Shaped, x: Shaped, stats: Shaped) -> Spec:
-        check_channels("batch_stats_grad", x, g=g, stats=stats)
+        check_channels("batch_stats_grad", x, {"g": g, "stats": stats})
         return spec_like(x)
 
     def reference(self, g: np.ndarray, x: np.ndarray, stats: np.ndarray) -> np.ndarray:
@@ -94,10 +105,10 @@ class BatchStatsGrad(NormOp):
 
 
 class BatchNorm(NormOp):
-    """gamma (x - mean) / sqrt(var + eps) + beta per channel, stats (2, C) = mean, var. Ioffe and Szegedy 2015, section 3."""
+    """gamma (x - mean) / sqrt(var + eps) + beta a channel; stats (2, C) = mean, var. Ioffe, Szegedy 2015, section 3."""
 
     def shape(self, x: Shaped, gamma: Shaped, beta: Shaped, stats: Shaped, eps: float) -> Spec:
-        check_channels("batch_norm", x, gamma=gamma, beta=beta, stats=stats)
+        check_channels("batch_norm", x, {"stats": stats}, gamma=gamma, beta=beta)
         return spec_like(x)
 
     def reference(
@@ -121,12 +132,8 @@ class BatchNorm(NormOp):
         if not any(need[1:]):
             return gx, None, None, None
         sums = batch_norm_sums(g, x, stats, eps=eps)
-        g_xhat, g_sum = getitem(sums, index=0), getitem(sums, index=1)
-        if not need[3]:
-            return gx, g_xhat, g_sum, None
-        scale = gamma / np.sqrt(stats[1] + eps)
-        g_var = -0.5 * scale * g_xhat / np.sqrt(stats[1] + eps)
-        return gx, g_xhat, g_sum, np.stack([-scale * g_sum, g_var])
+        g_stats = need[3] and batch_norm_stats_grad(sums, gamma, stats, eps=eps)
+        return gx, getitem(sums, index=0), getitem(sums, index=1), g_stats
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         for shape in SHAPES:
@@ -142,7 +149,7 @@ class BatchNormInputGrad(NormOp):
     flops_per_element = 1
 
     def shape(self, g: Shaped, gamma: Shaped, stats: Shaped, eps: float) -> Spec:
-        check_channels("batch_norm_input_grad", g, gamma=gamma, stats=stats)
+        check_channels("batch_norm_input_grad", g, {"stats": stats}, gamma=gamma)
         return spec_like(g)
 
     def reference(self, g: np.ndarray, gamma: np.ndarray, stats: np.ndarray, eps: float) -> np.ndarray:
@@ -160,7 +167,8 @@ class BatchNormSums(NormOp):
     gradient = None
 
     def shape(self, g: Shaped, x: Shaped, stats: Shaped, eps: float) -> Spec:
-        check_channels("batch_norm_sums", x, g=Spec((g.shape[1],), g.dtype), stats=stats)
+        check_channels("batch_norm_sums", x, {"stats": stats})
+        check_same("batch_norm_sums", g, x)
         return Spec((2, x.shape[1]), x.dtype)
 
     def reference(self, g: np.ndarray, x: np.ndarray, stats: np.ndarray, eps: float) -> np.ndarray:
@@ -173,15 +181,40 @@ class BatchNormSums(NormOp):
             yield Sample((normal(rng, *x.shape), x, stats), sample.params)
 
 
+class BatchNormStatsGrad(NormOp):
+    """sums (2, C) of `batch_norm_sums` -> (2, C): the gradients of mean and var"""
+
+    gradient = None
+
+    def shape(self, sums: Shaped, gamma: Shaped, stats: Shaped, eps: float) -> Spec:
+        row = Spec((1, *sums.shape[1:]), sums.dtype)
+        check_channels("batch_norm_stats_grad", row, {"sums": sums, "stats": stats}, gamma=gamma)
+        return spec_like(sums)
+
+    def reference(self, sums: np.ndarray, gamma: np.ndarray, stats: np.ndarray, eps: float) -> np.ndarray:
+        inverse = 1 / np.sqrt(stats[1] + eps)
+        scale = gamma * inverse
+        return np.stack([-scale * sums[1], -0.5 * scale * inverse * sums[0]])
+
+    def samples(self, rng: np.random.Generator) -> SampleIterator:
+        for sample in batch_norm.samples(rng):
+            _, gamma, _, stats = sample.arrays
+            yield Sample((normal(rng, *stats.shape), gamma, stats), sample.params)
+
+
 class LayerNorm(NormOp):
     """gamma (x - mean) / sqrt(var + eps) + beta over the last axis. Ba, Kiros and Hinton 2016, section 3."""
 
     flops_per_element = 8
 
     def shape(self, x: Shaped, gamma: Shaped, beta: Shaped, eps: float) -> Spec:
+        check_floating("layer_norm", x)
         for label, a in (("gamma", gamma), ("beta", beta)):
-            if a.shape != x.shape[-1:]:
-                raise ValueError(f"layer_norm: x is {x.shape}, {label} is {a.shape}: it must be {x.shape[-1:]}")
+            if a.shape != x.shape[-1:] or not x.shape:
+                raise ValueError(
+                    f"layer_norm: x is {x.shape}, {label} is {a.shape}: it must be as long as the last axis of x; "
+                    "change the layer's size"
+                )
         return spec_like(x)
 
     def reference(self, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float) -> np.ndarray:
@@ -221,8 +254,7 @@ class LayerNormInputGrad(NormOp):
     flops_per_element = 9
 
     def shape(self, g: Shaped, x: Shaped, gamma: Shaped, eps: float) -> Spec:
-        if g.shape != x.shape:
-            raise ValueError(f"layer_norm_input_grad: g is {g.shape}, x is {x.shape}: they must agree; pass forward's x")
+        check_same("layer_norm_input_grad", g, x)
         return spec_like(x)
 
     def reference(self, g: np.ndarray, x: np.ndarray, gamma: np.ndarray, eps: float) -> np.ndarray:
@@ -241,8 +273,7 @@ class LayerNormSums(NormOp):
     gradient = None
 
     def shape(self, g: Shaped, x: Shaped, eps: float) -> Spec:
-        if g.shape != x.shape:
-            raise ValueError(f"layer_norm_sums: g is {g.shape}, x is {x.shape}: they must agree; pass forward's x")
+        check_same("layer_norm_sums", g, x)
         return Spec((2, x.shape[-1]), x.dtype)
 
     def reference(self, g: np.ndarray, x: np.ndarray, eps: float) -> np.ndarray:
@@ -256,5 +287,6 @@ class LayerNormSums(NormOp):
 
 
 batch_stats, batch_norm, layer_norm = BatchStats(), BatchNorm(), LayerNorm()
-batch_stats_grad, batch_norm_input_grad, batch_norm_sums = BatchStatsGrad(), BatchNormInputGrad(), BatchNormSums()
+batch_stats_grad, batch_norm_input_grad = BatchStatsGrad(), BatchNormInputGrad()
+batch_norm_sums, batch_norm_stats_grad = BatchNormSums(), BatchNormStatsGrad()
 layer_norm_input_grad, layer_norm_sums = LayerNormInputGrad(), LayerNormSums()

@@ -1,11 +1,10 @@
-"""Max and average pooling of (N, C, H, W), and their gradients. Padding counts in the divisor of the average, as in PyTorch."""
+"""Max and average pooling of (N, C, H, W), and their gradients. Averages count the padding, as in PyTorch."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal
-from tinytorch.engine.ops.reduce import size
+from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, check_floating, normal, size
 from tinytorch.engine.ops.windows import Geometry, Pair, padded_nhwc, positions, unpadded_nchw
 
 __all__ = ["avg_pool2d", "avg_pool2d_grad", "max_pool2d", "max_pool2d_grad"]
@@ -23,6 +22,7 @@ CASES = (
 
 class Pool(Op):
     def shape(self, x: Shaped, kernel: Pair, stride: Pair, padding: Pair) -> Spec:
+        check_floating(self.name, x)
         out_size = Geometry(kernel, stride, padding).out_size(self.name, x)
         if padding[0] * 2 > kernel[0] or padding[1] * 2 > kernel[1]:
             raise ValueError(f"{self.name}: padding {padding} is more than half the kernel {kernel}; pad less")
@@ -39,6 +39,12 @@ class Pool(Op):
 
 class PoolGrad(Op):
     gradient = None
+
+    def check_output_gradient(self, pool: Pool, g: Shaped, shape: tuple[int, ...], **how: Pair) -> None:
+        """ValueError unless g has the shape that the pooling gives for an x of `shape`: kernels rely on it."""
+        wanted = pool.shape(Spec(shape, g.dtype), **how).shape
+        if g.shape != wanted:
+            raise ValueError(f"{self.name}: g is {g.shape}, the pooling gave {wanted}; pass the gradient of its output")
 
     def flops(self, out: Shaped, g: Shaped, *_: Shaped, kernel: Pair, **__: object) -> int:
         return size(g.shape) * kernel[0] * kernel[1]
@@ -65,7 +71,8 @@ class MaxPool2d(Pool):
 class MaxPool2dGrad(PoolGrad):
     """g to the first maximum of each window in row-major order"""
 
-    def shape(self, g: Shaped, x: Shaped, y: Shaped, **_: object) -> Spec:
+    def shape(self, g: Shaped, x: Shaped, y: Shaped, **how: Pair) -> Spec:
+        self.check_output_gradient(max_pool2d, g, x.shape, **how)
         if g.shape != y.shape:
             raise ValueError(f"max_pool2d_grad: g is {g.shape}, y is {y.shape}: they must agree; pass forward's y")
         return Spec(x.shape, g.dtype)
@@ -85,8 +92,9 @@ class MaxPool2dGrad(PoolGrad):
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         for sample in max_pool2d.samples(rng):
-            y = max_pool2d.reference(*sample.arrays, **sample.params)
-            yield Sample((normal(rng, *y.shape), *sample.arrays, y), sample.params)
+            (x,) = sample.arrays
+            y = max_pool2d.reference(x, **sample.params)
+            yield Sample((normal(rng, *y.shape), x, y), sample.params)
 
 
 class AvgPool2d(Pool):
@@ -111,14 +119,11 @@ class AvgPool2d(Pool):
 class AvgPool2dGrad(PoolGrad):
     """g spread evenly over each window"""
 
-    def shape(self, g: Shaped, shape: tuple[int, ...], **_: object) -> Spec:
-        if len(g.shape) != 4 or len(shape) != 4:
-            raise ValueError(f"avg_pool2d_grad: g is {g.shape}, x was {shape}: both must have four axes; pass forward's")
+    def shape(self, g: Shaped, shape: tuple[int, ...], **how: Pair) -> Spec:
+        self.check_output_gradient(avg_pool2d, g, shape, **how)
         return Spec(shape, g.dtype)
 
-    def reference(
-        self, g: np.ndarray, shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair
-    ) -> np.ndarray:
+    def reference(self, g: np.ndarray, shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> np.ndarray:
         n, c, h, w = shape
         share = g.transpose(0, 2, 3, 1) / (kernel[0] * kernel[1])
         gx = np.zeros((n, h + 2 * padding[0], w + 2 * padding[1], c), g.dtype)

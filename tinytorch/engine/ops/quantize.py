@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, spec_like
-from tinytorch.engine.ops.reduce import size
+from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, size, spec_like
 
 __all__ = ["quantize_dequantize"]
 

@@ -1,15 +1,14 @@
 """Optimizer steps as ops: they change the weight and its state in place and return the weight.
 
-The hyperparameters travel as a small float64 array, since a schedule changes them at every step and what depends on parameters
-is cached. Formulas are PyTorch's.
+The hyperparameters travel as a small float64 array, since a schedule changes them at every step and what depends on
+parameters is cached. Formulas are PyTorch's.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, spec_like
-from tinytorch.engine.ops.reduce import size
+from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, size, spec_like
 
 __all__ = ["adam_step", "sgd_step"]
 
@@ -19,11 +18,12 @@ class Update(Op):
     flops_per_element: int
 
     def shape(self, w: Shaped, g: Shaped, *state: Shaped | None) -> Spec:
-        *moments, hyper = state
+        *moments, _ = state  # the last are the hyperparameters
         for label, a in (("g", g), *((f"state {i}", m) for i, m in enumerate(moments))):
             if a is not None and a.shape != w.shape:
-                raise ValueError(f"{self.name}: w is {w.shape}, {label} is {a.shape}: they must agree; zero_grad and retry")
-        assert hyper is not None
+                raise ValueError(
+                    f"{self.name}: w is {w.shape}, {label} is {a.shape}: they must agree; call zero_grad()"
+                )
         return spec_like(w)
 
     def flops(self, out: Shaped, *_: Shaped | None) -> int:
@@ -31,14 +31,14 @@ class Update(Op):
 
 
 class SGDStep(Update):
-    """hyper = lr, momentum, weight decay, nesterov, first. v := momentum v + g (v := g first); w -= lr v, or lr (g + momentum v)."""
+    """hyper = lr, momentum, weight decay, nesterov, first. v := g first, then momentum v + g; w -= lr v, or
+    lr (g + momentum v) with nesterov. Sutskever et al. 2013, section 2.
+    """
 
     name = "sgd_step"
     flops_per_element = 6
 
-    def reference(
-        self, w: np.ndarray, g: np.ndarray, velocity: np.ndarray | None, hyper: np.ndarray
-    ) -> np.ndarray:
+    def reference(self, w: np.ndarray, g: np.ndarray, velocity: np.ndarray | None, hyper: np.ndarray) -> np.ndarray:
         lr, momentum, decay = (w.dtype.type(h) for h in hyper[:3])
         if decay:
             g = g + decay * w
@@ -57,7 +57,8 @@ class SGDStep(Update):
             for nesterov, first in ((0, 1), (0, 0), (1, 0)):
                 hyper = np.array([0.1, 0.9, 0.01, nesterov, first])
                 yield Sample((normal(rng, *shape), normal(rng, *shape), normal(rng, *shape), hyper))
-            yield Sample((normal(rng, *shape), normal(rng, *shape), None, np.array([0.1, 0, 0, 0, 0])))  # type: ignore[arg-type]
+            plain = np.array([0.1, 0, 0, 0, 0])
+            yield Sample((normal(rng, *shape), normal(rng, *shape), None, plain))
 
 
 class AdamStep(Update):

@@ -1,4 +1,4 @@
-"""Sliding windows over images: the geometry that convolution and pooling share, and the two NumPy moves of their references.
+"""Sliding windows over images: the geometry that convolution and pooling share, and how their references move data.
 
 Arrays are (N, C, H, W) by shape; inside, everything is channels last, which is also how results lie in memory.
 """
@@ -27,15 +27,15 @@ class Geometry(NamedTuple):
     def out_size(self, name: str, x: Shaped) -> Pair:
         """Rows and columns of the result; ValueError where the kernel does not fit into the padded image."""
         if len(x.shape) != 4:
-            raise ValueError(f"{name}: x is {x.shape}: it must be (batch, channels, height, width); add the missing axes")
+            raise ValueError(f"{name}: x is {x.shape}: it must be (batch, channels, height, width); add missing axes")
         if min(self.stride) < 1 or min(self.dilation) < 1 or min(self.kernel) < 1 or min(self.padding) < 0:
             raise ValueError(f"{name}: {self}: kernel, stride and dilation must be at least 1, padding at least 0")
         reach = [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation)]
         padded = [n + 2 * p for n, p in zip(x.shape[2:], self.padding)]
         if reach[0] > padded[0] or reach[1] > padded[1]:
             raise ValueError(
-                f"{name}: x is {x.shape}, padded to {padded[0]}x{padded[1]}: the kernel reaches over {reach[0]}x{reach[1]}; "
-                "pad more or use a smaller kernel"
+                f"{name}: x is {x.shape}, padded to {padded[0]}x{padded[1]}: the kernel reaches over "
+                f"{reach[0]}x{reach[1]}; pad more or use a smaller kernel"
             )
         return (padded[0] - reach[0]) // self.stride[0] + 1, (padded[1] - reach[1]) // self.stride[1] + 1
 

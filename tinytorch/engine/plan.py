@@ -1,0 +1,154 @@
+"""A captured model: every step known, all memory laid out, nothing left to decide when a query comes.
+
+`capture` traces a run (`graph.py`), fuses it, lowers each node to kernel steps with the same lowerings that eager calls
+use, runs once what depends on constants only (weight packing), and places all intermediate results in one arena by
+lifetime. A plan compares itself with the eager run when it is built, and refuses inputs it was not captured for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from tinytorch.engine.graph import Graph, GraphError, Node, Value, fuse, trace
+
+__all__ = ["GraphError", "Plan", "PlanError", "capture"]
+
+# Normalised mean square error allowed between plan and eager run: both add up in float32, in different orders.
+NMSE_BOUND = 1e-10
+
+
+class PlanError(ValueError):
+    """A plan cannot be built, or is asked for something it was not captured for."""
+
+
+class Plan:
+    """What `capture` returns: `plan(x)` answers a query of exactly the captured shape.
+
+    The arena belongs to the plan, so a plan serves one thread at a time; capture one for each thread.
+    """
+
+    def __init__(self, graph: Graph, threads: int = 1) -> None:
+        from kernels import machine
+        from kernels.program import Builder, aligned
+
+        build = Builder()
+        self.shape, self.dtype, self.threads = graph.input.shape, graph.input.dtype, threads
+        refs = {id(graph.input): build.input(self.shape)}
+        labels: dict[int, str] = {}
+        for node in graph.nodes:
+            refs[id(node.out)] = self._lower(build, node, refs)
+            labels.update((id(step), node.op) for step in build.steps if id(step) not in labels)
+        output = build.contiguous(refs[id(graph.output)])
+        build.fold()
+        self.program = build.finish([output])
+        self._labels = [labels.get(id(step), "copy") for step in self.program.steps]
+        self._memory = {
+            "input": aligned(np.zeros(self.shape, np.float32)),
+            "output": aligned(np.zeros(output.shape, np.float32)),
+            "arena": aligned(np.zeros(self.program.arena_bytes, np.uint8)),
+        }
+        self._input, self._output = self._memory["input"], self._memory["output"]
+        self._rows = self.program.link([self._memory[name.rstrip("0")].ctypes.data for name in self.program.bases])
+        self._execute, self._call = machine.loop().execute, (self._rows.ctypes.data, *self._rows.shape, threads)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The model's answer to x, a new array. PlanError if x is not of the captured shape and dtype."""
+        if x.shape != self.shape or x.dtype != self.dtype:
+            self._refuse(x)
+        self._input[...] = x
+        self._execute(*self._call)
+        return self._output.copy()
+
+    run = __call__
+
+    def step_by_step(self, x: np.ndarray) -> np.ndarray:
+        """The same answer with Python between the steps: what linking them into one call saves."""
+        if x.shape != self.shape or x.dtype != self.dtype:
+            self._refuse(x)
+        self._input[...] = x
+        start, count, width, threads = self._call
+        for i in range(count):
+            self._execute(start + i * width * self._rows.itemsize, 1, width, threads)
+        return self._output.copy()
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.program.arena_bytes
+
+    @property
+    def constant_bytes(self) -> int:
+        """Packed weights and tables in memory."""
+        return sum(array.nbytes for array in self.program.constants)
+
+    def _refuse(self, x: np.ndarray) -> None:
+        raise PlanError(
+            f"plan: x is {x.shape} {x.dtype}, the plan was captured for {self.shape} {self.dtype}; "
+            "capture another plan for this input"
+        )
+
+    def _lower(self, build: Any, node: Node, refs: dict[int, Any]) -> Any:
+        from kernels import registry
+
+        def ref(value: Value | None) -> Any:
+            if value is None:
+                return None
+            if value.array is not None:
+                return build.constant(value.array)
+            return refs[id(value)]
+
+        if node.op not in registry.known():
+            raise PlanError(
+                f"plan: op {node.op} has no kernel; known: {', '.join(sorted(registry.known()))}; run the eager model"
+            )
+        out = registry.lowering(node.op)(build, *(ref(v) for v in node.inputs), **node.params)
+        if out is None:
+            shapes = ", ".join("-" if v is None else str(v.shape) for v in node.inputs)
+            raise PlanError(f"plan: the kernel of {node.op} declines {shapes} with {node.params}; run the eager model")
+        return out
+
+    def __str__(self) -> str:
+        """One line for each step: what it computes, with which kernel, how large its result is and where it lies."""
+        rows = []
+        for i, (step, op) in enumerate(zip(self.program.steps, self._labels)):
+            out = step.writes[0]
+            place = self.program.places[out.buffer]
+            base = self.program.bases[place.base].rstrip("0")
+            where = f"{base} + {place.offset + out.offset * out.dtype.itemsize}"
+            rows.append((i, op, step.kernel.name, "x".join(map(str, out.shape)), out.size * out.dtype.itemsize, where))
+        table = tabulate(rows, ("step", "op", "kernel", "result", "bytes", "place"), tablefmt="simple")
+        shape = "x".join(map(str, self.shape))
+        return f"{table}\ninput {shape}, arena {self.arena_bytes} bytes, constants {self.constant_bytes} bytes"
+
+
+def capture(
+    function: Callable[[np.ndarray], np.ndarray], example: np.ndarray, *, fused: bool = True, threads: int = 1
+) -> Plan:
+    """Make a plan of `function`, such as `model.predict`, for float32 inputs shaped like `example`.
+
+    `fused=False` leaves out the rewrites. Raises GraphError where the function cannot be traced, PlanError where an op
+    has no kernel or the plan's answer differs from the eager one.
+    """
+    example = np.ascontiguousarray(example)
+    if example.dtype != np.float32:
+        raise PlanError(f"capture: the example is {example.dtype}, plans compute in float32; convert it first")
+    graph, expected = trace(function, example)
+    if fused:
+        fuse(graph)
+    plan = Plan(graph, threads)
+    error = nmse(plan(example), expected)
+    if not error <= NMSE_BOUND:
+        raise PlanError(
+            f"capture: plan and eager run differ by {error:.2g} (normalised mean square), {NMSE_BOUND} is allowed; "
+            "if the model depends on values of its input it cannot be captured, otherwise report this"
+        )
+    return plan
+
+
+def nmse(actual: np.ndarray, expected: np.ndarray) -> float:
+    """Mean square of the difference over mean square of what was expected."""
+    difference = np.square(actual.astype(np.float64) - expected).sum()
+    return float(difference / max(np.square(expected.astype(np.float64)).sum(), np.finfo(np.float64).tiny))

@@ -1,0 +1,17 @@
+"""One call from a model to a plan: fused steps, packed constants, one arena, no Python between the steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinytorch.core.layers import Layer
+from tinytorch.engine.plan import Plan, capture
+
+
+def accelerate(model: Layer, example: np.ndarray) -> Plan:
+    """Capture `model`, in evaluation mode, for queries of the example's shape; see `engine.plan`.
+
+    The plan answers `plan(x) -> ndarray` and was verified against the eager model. Raises PlanError where that fails.
+    """
+    model.eval()
+    return capture(model, example)
