@@ -15,7 +15,7 @@ Axis = int | tuple[int, ...] | None
 
 
 def as_data(data: Any, dtype: DTypeLike | None = None) -> np.ndarray:
-    """Anything numeric as the array a tensor holds; float32 unless it is an integer or bool array or asked otherwise."""
+    """Anything numeric as the array a tensor holds; float32 unless it is an array of integers or asked otherwise."""
     given = isinstance(data, np.ndarray | np.generic)
     try:
         array = np.asarray(data)

@@ -1,8 +1,8 @@
 """Reverse-mode differentiation: the tape, and the walk back along it.
 
 Every op on tensors that want gradients leaves one `Node` on its result. `backward` sorts the nodes reachable from the
-result once, without recursion, and visits each exactly once, so its cost is linear in the graph however often a tensor is
-used. Each gradient rule calls ops again, on arrays, through the same seam as forward. Left out: gradients of gradients.
+result once, without recursion, and visits each exactly once, so its cost is linear in the graph however often a tensor
+is used. Each gradient rule calls ops again, on arrays, through the same seam as forward. Left out: second derivatives.
 """
 
 from __future__ import annotations

@@ -11,13 +11,20 @@ from tinytorch.engine.ops.index import check_ids
 
 __all__ = ["BinaryCrossEntropyLoss", "CrossEntropyLoss", "MSELoss", "log_softmax"]
 
-# log 0 is -inf; torch limits each logarithm to -100, so a wrong and certain answer costs 100 and not infinity
+# log 0 is -inf; torch puts -100 in its place, so a wrong and certain answer costs 100 and not infinity
 LOG_FLOOR = -100.0
+SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
     """log softmax(x) along `dim`, stable for large x."""
     return apply(ops.log_softmax, x, axis=dim)
+
+
+def floored_log(p: Tensor) -> Tensor:
+    """log p, and LOG_FLOOR for p = 0; there the gradient is 0, where log alone would make it 0 / 0 and so nan."""
+    floor = Tensor(np.asarray(LOG_FLOOR, p.dtype), dtype=p.dtype)
+    return apply(ops.where, p == 0, floor, p.clip(min=SMALLEST).log())
 
 
 class MSELoss(Layer):
@@ -77,6 +84,6 @@ class BinaryCrossEntropyLoss(Layer):
                 f"BinaryCrossEntropyLoss: predictions reach from {p.min():.4g} to {p.max():.4g}, probabilities "
                 "are from 0 to 1; put a Sigmoid before the loss"
             )
-        hit = targets * predictions.log().clip(min=LOG_FLOOR)
-        miss = (1 - targets) * (1 - predictions).log().clip(min=LOG_FLOOR)
+        hit = targets * floored_log(predictions)
+        miss = (1 - targets) * floored_log(1 - predictions)
         return -(hit + miss).mean()

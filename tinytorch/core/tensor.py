@@ -1,8 +1,8 @@
 """Tensor: a NumPy array that remembers how it was computed.
 
 Methods do three things: bring their arguments into an op's form, call `apply`, and nothing else; all mathematics is in
-`engine.ops`. Data are float32 unless asked otherwise; integers and float64 arrays are kept when a dtype is named or when
-the data are integer arrays already.
+`engine.ops`. Data are float32 unless asked otherwise: float64 is kept when the dtype is named, integers also when the
+data are an integer array. Left out: what may be written as an argument (`arguments.py`), the walk back (`autograd.py`).
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def apply(op: Op, *inputs: Tensor | None, **params: Any) -> Tensor:
 class Tensor:
     """`Tensor(data, requires_grad=False, dtype=None)`; `.data` and `.grad` are NumPy arrays.
 
-    `data` may be a number, nested lists, an array or another tensor. Without `dtype`, Python numbers and floating arrays
-    become float32, integer arrays stay integers unless they require gradients; another tensor's dtype is kept. An array
-    already of the right dtype is not copied. Raises TypeError for data that are no numbers.
+    `data` may be a number, nested lists, an array or another tensor. Without `dtype`, Python numbers and floating
+    arrays become float32; integer arrays stay integers unless they require gradients; another tensor's dtype is kept.
+    An array already of the right dtype is not copied. Raises TypeError for data that are no numbers.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_grad_fn", "data", "grad", "requires_grad", "retains_grad")
@@ -165,9 +165,6 @@ class Tensor:
 
     def astype(self, dtype: DTypeLike) -> Tensor:
         return apply(ops.cast, self, dtype=np.dtype(dtype).name)
-
-    def float(self) -> Tensor:
-        return self.astype(np.float32)
 
     # -- arithmetic ---------------------------------------------------------------------------------------------------
 
@@ -300,8 +297,7 @@ class Tensor:
             wanted = tuple(self.size // known if n == -1 else n for n in wanted)
         return apply(ops.reshape, self, shape=wanted)
 
-    def view(self, *shape: Any) -> Tensor:
-        return self.reshape(*shape)
+    view = reshape
 
     def flatten(self, start_dim: int = 0) -> Tensor:
         """Axes from `start_dim` on joined into one."""
@@ -364,7 +360,7 @@ class Tensor:
 
 
 def as_tensor(value: Any, like: np.dtype | None = None) -> Tensor:
-    """A tensor as it is; anything else in the dtype of its floating partner `like`; whole numbers in that of any partner."""
+    """A tensor as it is; other values in the dtype of a floating partner `like`, whole numbers in any partner's."""
     if isinstance(value, Tensor):
         return value
     if like is not None and like.kind == "f":
@@ -375,7 +371,7 @@ def as_tensor(value: Any, like: np.dtype | None = None) -> Tensor:
 
 
 def binary(op: Op, a: Any, b: Any, **params: Any) -> Tensor:
-    """A binary op on tensors, arrays and numbers; of an integer and a floating operand, the floating one's dtype wins."""
+    """A binary op on tensors, arrays and numbers; an integer operand takes the dtype of a floating one."""
     a = as_tensor(a, b.dtype if isinstance(b, Tensor) else None)
     b = as_tensor(b, a.dtype)
     if a.dtype != b.dtype and "f" in (a.dtype.kind, b.dtype.kind):

@@ -123,8 +123,19 @@ def _resolve(op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> Entry:
 
         program = registry.program(op.name, arrays, params)
         if program is not None:
-            return Entry(lambda *arrays, **params: program(*arrays), False)
-    return Entry(op.reference, False)
+            return Entry(_checked(op, lambda *arrays, **params: program(*arrays)), False)
+    return Entry(_checked(op, op.reference), False)
+
+
+def _checked(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
+    if op.check is None:
+        return run
+
+    def checked(*arrays: Any, **params: Any) -> Any:
+        op.check(*arrays, **params)
+        return run(*arrays, **params)
+
+    return checked
 
 
 def _is_packed(a: Any) -> bool:

@@ -60,10 +60,13 @@ class Op:
       tape sums it back. `gradient = None` declares an op that has none.
     - `flops(out, *inputs, **params) -> int`: floating-point operations of the mathematics; a multiply-add counts 2.
     - `samples(rng)`: yields `Sample`s.
+    - `check(*arrays, **params)`, where an op has one: raises for values it cannot take, such as ids outside a table.
+      It runs at every call, before reference or kernel.
     """
 
     name: str = ""
     gradient: Any = NotImplemented
+    check: Any = None
 
     def __init__(self) -> None:
         cls = type(self)

@@ -100,11 +100,11 @@ class Plan:
                 return build.constant(value.array)
             return refs[id(value)]
 
-        if node.op not in registry.known():
-            raise PlanError(
-                f"plan: op {node.op} has no kernel; known: {', '.join(sorted(registry.known()))}; run the eager model"
-            )
-        out = registry.lowering(node.op)(build, *(ref(v) for v in node.inputs), **node.params)
+        lower = registry.lowering(node.op)
+        if lower is None:
+            known = ", ".join(op for op, format in registry.known() if format == "dense")
+            raise PlanError(f"plan: op {node.op} has no kernel; known: {known}; run the eager model")
+        out = lower(build, *(ref(v) for v in node.inputs), **node.params)
         if out is None:
             shapes = ", ".join("-" if v is None else str(v.shape) for v in node.inputs)
             raise PlanError(f"plan: the kernel of {node.op} declines {shapes} with {node.params}; run the eager model")

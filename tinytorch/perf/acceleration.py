@@ -8,10 +8,11 @@ from tinytorch.core.layers import Layer
 from tinytorch.engine.plan import Plan, capture
 
 
-def accelerate(model: Layer, example: np.ndarray) -> Plan:
+def accelerate(model: Layer, example: np.ndarray, threads: int = 1) -> Plan:
     """Capture `model`, in evaluation mode, for queries of the example's shape; see `engine.plan`.
 
-    The plan answers `plan(x) -> ndarray` and was verified against the eager model. Raises PlanError where that fails.
+    The plan answers `plan(x) -> ndarray` with up to `threads` threads and was verified against the eager model. Raises
+    GraphError or PlanError where the model cannot be captured.
     """
     model.eval()
-    return capture(model, example)
+    return capture(model.predict, example, threads=threads)

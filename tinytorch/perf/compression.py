@@ -1,7 +1,8 @@
 """Pruning: leaving out what contributes least, single weights or whole channels.
 
-`magnitude_prune` zeroes weights and stores the rest sparsely; `channel_prune` removes channels physically, so that shapes, FLOPs
-and bytes shrink whatever the kernels can do. Both take float32 and int8 weights. Left out: fine-tuning afterwards.
+`magnitude_prune` zeroes weights and stores the rest sparsely; `channel_prune` removes channels physically, so that
+shapes, FLOPs and bytes shrink whatever the kernels can do. Both take float32 and int8 weights. Left out: fine-tuning
+afterwards.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ Scope = Literal["global", "layer"]
 def magnitude_prune(model: Layer, sparsity: float, scope: Scope = "global") -> Layer:
     """A copy of `model` in which a share `sparsity` of the weights, the smallest in magnitude, are zero. Biases stay.
 
-    "global" compares the weights of all layers, "layer" prunes each layer alike. A weight is stored sparsely where that takes
-    fewer bytes. Han et al. 2015. Raises ValueError for a sparsity outside [0, 1) and for models without weights.
+    "global" compares the weights of all layers, "layer" prunes each layer alike. A weight is stored sparsely where that
+    takes fewer bytes. Han et al. 2015. Raises ValueError for a sparsity outside [0, 1) and for models without weights.
     """
     share("magnitude_prune", "sparsity", sparsity)
     if scope not in ("global", "layer"):
@@ -59,12 +60,13 @@ def nbytes(weight: np.ndarray | Format) -> int:
     return weight.nbytes if isinstance(weight, np.ndarray) else sum(a.nbytes for a in weight.arrays().values())
 
 
-def channel_prune(model: Sequential, fraction: float) -> Sequential:
+def channel_prune(model: Layer, fraction: float) -> Layer:
     """A copy of a Sequential without the share `fraction` of the output channels of each weighted layer but the last.
 
-    Each layer loses the channels whose weights have the smallest L1 norm (Li et al. 2017) and keeps at least one; the layers up to
-    the next weighted one follow, and its inputs. Raises ValueError for a fraction outside [0, 1), for grouped convolutions and for
-    layers that mix channels between two weighted ones; TypeError where the model is no Sequential.
+    Each layer loses the channels whose weights have the smallest L1 norm (Li et al. 2017) and keeps at least one; the
+    layers up to the next weighted one follow, and its inputs. Raises ValueError for a fraction outside [0, 1), for
+    grouped convolutions and for layers that mix channels between two weighted ones; TypeError where the model is no
+    Sequential.
     """
     share("channel_prune", "fraction", fraction)
     if not isinstance(model, Sequential):
@@ -137,4 +139,6 @@ def measure_sparsity(model: Layer) -> float:
 
 def share(operation: str, name: str, value: float) -> None:
     if not 0 <= value < 1:
-        raise ValueError(f"{operation}: {name} is {value}; it is a share of what there is: choose it from 0 up to below 1")
+        raise ValueError(
+            f"{operation}: {name} is {value}; it is a share of what there is: choose it from 0 up to below 1"
+        )

@@ -1,7 +1,8 @@
 """Post-training quantisation: int8 weights, and activations on grids measured with calibration data.
 
-Weights are symmetric per output channel (Krishnamoorthi 2018, section 3); activations are affine uint8, one grid per layer input.
-Storage is really int8; where no int8 kernel exists the arithmetic is emulated in float32. Left out: training with quantisation.
+Weights are symmetric per output channel (Krishnamoorthi 2018, section 3); activations are affine uint8, one grid per
+layer input. Storage is really int8; where no int8 kernel exists the arithmetic is emulated in float32. Left out:
+training with quantisation.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from tinytorch.perf.weighted import is_sparse, require_weights, weight_tensor
 WEIGHTED_OPS = ("linear", "conv2d")
 
 
-def quantize(
-    model: Layer, calibration: np.ndarray, *, activations: bool = True, percentile: float = 100.0
-) -> Layer:
+def quantize(model: Layer, calibration: np.ndarray, *, activations: bool = True, percentile: float = 100.0) -> Layer:
     """A copy of `model`, in evaluation mode, with int8 weights; pruned weights stay sparse.
 
-    `calibration` (N, ...) float32 are inputs as the model will meet them, taken from training data. With `activations`, the
-    input of each weighted layer is rounded to a grid over the values seen there: all of them at percentile 100, else those
-    between the percentiles 100 - p and p. Raises ValueError for an empty calibration, a percentile outside (50, 100], weights
-    or activations that are not finite, and models without weights.
+    `calibration` (N, ...) float32 are inputs as the model will meet them, taken from training data. With `activations`,
+    the input of each weighted layer is rounded to a grid over the values seen there: all of them at percentile 100,
+    else those between the percentiles 100 - p and p. Raises ValueError for an empty calibration, a percentile outside
+    (50, 100], weights or activations that are not finite, and models without weights.
     """
     if not 50 < percentile <= 100:
-        raise ValueError(f"quantize: percentile is {percentile}; choose it above 50 and up to 100 (100 keeps the extremes)")
+        raise ValueError(
+            f"quantize: percentile is {percentile}; choose it above 50 and up to 100 (100 keeps the extremes)"
+        )
     changed = copy.deepcopy(model)
     changed.eval()
     weighted = require_weights("quantize", changed)

@@ -57,7 +57,7 @@ class ReLUGrad(ActivationGrad):
     flops_per_element = 1
 
     def reference(self, g: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return g * (y > 0)
+        return np.where(y > 0, g, np.zeros((), g.dtype))  # not a product: 0 times an infinite g would be nan
 
 
 class Sigmoid(Unary):

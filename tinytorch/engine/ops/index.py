@@ -29,8 +29,10 @@ class Embedding(Op):
             raise TypeError(f"embedding: ids are {ids.dtype}: they must be integers; convert them with astype(int)")
         return Spec((*ids.shape, table.shape[1]), table.dtype)
 
+    def check(self, table: np.ndarray, ids: np.ndarray) -> None:
+        check_ids("embedding", ids, table.shape[0], "vocabulary size")
+
     def reference(self, table: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        check_ids("embedding", ids, len(table), "vocabulary size")
         return table[ids]
 
     def gradient(self, need: tuple, g: np.ndarray, out: np.ndarray, table: np.ndarray, ids: np.ndarray) -> tuple:

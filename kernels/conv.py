@@ -1,0 +1,132 @@
+"""2-D convolution of f32 and its gradients, all by the one tiled product, without an im2col buffer.
+
+Images lie channels-last in memory, so that one kernel row of a window is contiguous. Padding, another layout and the
+gaps of a strided gradient are made by one copy (`layout.spread`).
+
+- forward: rows of A are output pixels of one image, k runs over (kernel row, kernel column, channel).
+- input gradient: the forward product on the output gradient, set `stride` apart, with flipped and transposed weights.
+- weight gradient: rows are (kernel row, kernel column, channel), k runs over the pixels of one image after the other,
+  so that
+  its activations and output gradient stay in the cache.
+
+Left out: groups > 1 (declined).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from kernels import layout, simd
+from kernels.layout import Geometry
+from kernels.matmul import FLOPS_PER_NS, K_BLOCK, row_block_for
+from kernels.product import product
+from kernels.program import Builder, Ref
+from kernels.registry import lowers
+
+
+@lowers("conv2d")
+def conv2d(
+    build: Builder, x: Ref, w: Ref, bias: Ref | None = None, *, stride: Geometry, padding: Geometry, dilation: Geometry,
+    groups: int, activation: str | None = None,
+) -> Ref | None:  # fmt: skip
+    """x (N,C,H,W), w (O,C,kh,kw), bias (O) -> (N,O,OH,OW), channels-last in memory."""
+    if groups != 1:
+        return None
+    image = padded(build, x, padding)
+    out = tuple(
+        (image.shape[2 + i] - dilation[i] * (w.shape[2 + i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
+    )
+    return correlate(build, image, w.permute((2, 3, 1, 0)), bias, stride, dilation, (out[0], out[1]), activation)
+
+
+@lowers("conv2d_input_grad")
+def conv2d_input_grad(
+    build: Builder, g: Ref, w: Ref, *, shape: Sequence[int], stride: Geometry, padding: Geometry, dilation: Geometry,
+    groups: int,
+) -> Ref | None:  # fmt: skip
+    """g (N,O,OH,OW), w (O,C,kh,kw) -> gradient of the input, of the given shape (N,C,H,W)."""
+    if groups != 1:
+        return None
+    (kh, kw), (h, wd) = w.shape[2:], shape[2:]
+    reach = (dilation[0] * (kh - 1), dilation[1] * (kw - 1))
+    start = (reach[0] - padding[0], reach[1] - padding[1])
+    image = layout.spread(build, g, (h + reach[0], wd + reach[1]), start, stride)
+    so, sc, sy, sx = w.strides
+    flipped = replace(w, shape=(kh, kw, w.shape[0], w.shape[1]), strides=(-sy, -sx, so, sc),
+                      offset=w.offset + (kh - 1) * sy + (kw - 1) * sx)  # fmt: skip
+    return correlate(build, image, flipped, None, (1, 1), dilation, (h, wd), None)
+
+
+@lowers("conv2d_weight_grad")
+def conv2d_weight_grad(
+    build: Builder, x: Ref, g: Ref, *, shape: Sequence[int], stride: Geometry, padding: Geometry, dilation: Geometry,
+    groups: int,
+) -> Ref | None:  # fmt: skip
+    """x (N,C,H,W), g (N,O,OH,OW) -> gradient of the weights, of the given shape (O,C,kh,kw)."""
+    if groups != 1:
+        return None
+    image, g = padded(build, x, padding), build.channels_last(g)
+    n, c, h, wd = image.shape
+    o, out_h, out_w = g.shape[1:]
+    kh, kw = shape[2:]
+    m = kh * kw * c
+    row_block = row_block_for(m, o)
+    rows = build.constant(offsets((kh, kw, c), (dilation[0] * wd * c, dilation[1] * c, 1)))
+    segments = build.constant(offsets((out_h,), (stride[0] * wd * c,)))
+    result = build.empty((kh, kw, c, o))
+    build.step(
+        product, image, g, build.null, rows, segments, result,
+        1, 0, 0,  # images, a_image, c_image: one matrix, to which every image adds
+        m, row_block, o, o,
+        out_h, out_w, out_w, stride[1] * c, o, simd.PANEL,
+        n, h * wd * c, out_h * out_w * o, False, False,
+        items=-(-m // row_block) * -(-o // simd.PANEL), cost_ns=2 * m * o * n * out_h * out_w / FLOPS_PER_NS,
+    )  # fmt: skip
+    return build.contiguous(result.permute((3, 2, 0, 1)))
+
+
+def correlate(
+    build: Builder, image: Ref, w: Ref, bias: Ref | None, stride: Geometry, dilation: Geometry, out: Geometry,
+    activation: str | None,
+) -> Ref:  # fmt: skip
+    """image (N,C,H,W) channels-last and already padded, w (kh,kw,C,O) with any strides -> (N,O,*out), channels-last."""
+    (n, c, h, wd), (kh, kw, _, o), (out_h, out_w) = image.shape, w.shape, out
+    line = dilation[0] * wd * c  # from one kernel row to the next
+    if dilation[1] == 1:
+        within, length = np.zeros(1, np.int64), kw * c
+    else:
+        within, length = offsets((kw,), (dilation[1] * c,)), c
+    # A long sum goes one kernel row at a time, so that the panel of weights it needs stays in the cache.
+    blocks = kh if kh * kw * c > K_BLOCK else 1
+    segments = within if blocks > 1 else (offsets((kh,), (line,))[:, None] + within).ravel()
+    m = out_h * out_w
+    row_block = row_block_for(m, o, n)
+    y = build.empty((n, o, out_h, out_w), channels_last=True)
+    build.step(
+        product, image, layout.panels(build, w), build.null if bias is None else build.contiguous(bias),
+        build.constant(offsets(out, (stride[0] * wd * c, stride[1] * c))), build.constant(segments), y,
+        n, h * wd * c, m * o,
+        m, row_block, o, o,
+        len(segments), length, length, 1, simd.PANEL, kh * kw * c * simd.PANEL,
+        blocks, line, kw * c * simd.PANEL, bias is not None, activation == "relu",
+        items=n * -(-m // row_block) * -(-o // simd.PANEL), cost_ns=2 * n * m * o * kh * kw * c / FLOPS_PER_NS,
+    )  # fmt: skip
+    return y
+
+
+def padded(build: Builder, x: Ref, padding: Geometry) -> Ref:
+    """x (N,C,H,W) with zeros around, channels-last; x itself if it is that already."""
+    if padding == (0, 0):
+        return build.channels_last(x)
+    return layout.spread(build, x, (x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1]), padding)
+
+
+def offsets(shape: Sequence[int], strides: Sequence[int]) -> np.ndarray:
+    """Offsets of all elements of an array of this shape and strides, in row-major order."""
+    total = np.zeros(shape, np.int64)
+    for axis, stride in enumerate(strides):
+        total += np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))]) * stride
+    return total.ravel()

@@ -1,0 +1,180 @@
+"""Kernels as C functions, compiled when first needed.
+
+Every kernel is compiled once, alone, with one ABI: `void kernel(int64* step, int64 lo, int64 hi)`. The words of `step`
+are the kernel's parameters in order (addresses, integers, floats as their bits); `[lo, hi)` is the range of work items
+to do. Items are independent, so any split over threads gives the same bits. So a kernel serves eager calls and plans,
+serial and parallel, and a new model compiles nothing.
+
+Left out: the loop that runs kernels (`loop.py`), what the rows are made from (`program.py`), where code is kept
+(`cache.py`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from time import perf_counter
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from numba import cfunc, njit, types
+
+from kernels import cache, simd
+
+# Fastmath flags, chosen so that nan and infinity keep their meaning: never nnan or ninf.
+EXACT: set[str] = set()  # IEEE order and rounding, operation by operation
+CONTRACT = {"contract"}  # a multiply and an add may become one fused instruction
+REDUCE = {"contract", "reassoc", "nsz"}  # a sum may be spread over lanes (the same way whatever the split)
+
+# The annotations a kernel's parameters may have.
+Floats = Any  # address of float32
+Doubles = Any  # address of float64
+Ints = Any  # address of int64
+POINTERS = {"Floats": simd.FLOATS, "Doubles": simd.DOUBLES, "Ints": simd.INTS}
+SCALARS = {"int": types.int64, "float": types.float64}
+KINDS = {**POINTERS, **SCALARS}
+
+# A row of a program: address of the kernel, number of items, most useful parts, then the kernel's own words.
+KERNEL, ITEMS, PARTS, WORDS = range(4)
+# Where CPython and NumPy keep the address of an array's data: behind the object header. Verified in `loop()`.
+OBJECT_DATA = object.__basicsize__
+CALL_OBJECTS = 7  # how many arrays `loop().call` takes: inputs, output and scratch together
+
+NOTICE_SECONDS = 2.0
+KERNELS: dict[str, Kernel] = {}
+_lock = threading.RLock()
+
+
+class Kernel:
+    """One compiled function; compiled, or loaded from the disk cache, when its address is first asked for."""
+
+    def __init__(self, function: Callable[..., None], writes: str, updates: str, fastmath: set[str]) -> None:
+        self.name = function.__name__
+        self.parameters = {k: v for k, v in function.__annotations__.items() if k not in ("lo", "hi", "return")}
+        self.updates = frozenset(updates.split())
+        self.writes = frozenset(writes.split()) | self.updates
+        self.fastmath = fastmath
+        self._function = function
+        self._compiled: Any = None
+        self._check()
+        KERNELS[self.name] = self
+
+    def _check(self) -> None:
+        unknown = set(self.parameters.values()) - set(KINDS)
+        if unknown:
+            raise TypeError(f"kernel {self.name}: unknown annotations {sorted(unknown)}; known: {', '.join(KINDS)}")
+        stray = self.writes - {name for name, kind in self.parameters.items() if kind in POINTERS}
+        if stray:
+            raise TypeError(f"kernel {self.name}: it writes {sorted(stray)}, not among its pointer parameters")
+        if self.name in KERNELS:
+            raise TypeError(f"kernel {self.name}: defined twice; give one of them another name")
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}>"
+
+    @property
+    def address(self) -> int:
+        """Address of the C function."""
+        return (self._compiled or self._compile()).address
+
+    @property
+    def cache_hit(self) -> bool:
+        """Whether the code came from the disk cache."""
+        return (self._compiled or self._compile()).cache_hits > 0
+
+    def _compile(self) -> Any:
+        with _lock, _notice(self.name):
+            if self._compiled is None:
+                body = njit(fastmath=self.fastmath, error_model="numpy", nogil=True)(self._function)
+                words = simd.unpack([KINDS[kind] for kind in self.parameters.values()])
+                entry = FunctionType(_entry.__code__, {"body": body, "words": words}, self.name)
+                # Numba names the cache file after module and qualified name: all that tells two entries apart.
+                entry.__module__, entry.__qualname__ = __name__, self.name
+                with cache.compiled_here():
+                    self._compiled = cfunc(types.void(simd.INTS, types.int64, types.int64), cache=True)(entry)
+            return self._compiled
+
+
+def _entry(step, lo, hi):  # type: ignore[no-untyped-def]
+    """The C function of every kernel; `body` and `words` are the kernel's own."""
+    body(*words(step), lo, hi)  # type: ignore[name-defined]  # noqa: F821
+
+
+def kernel(*, writes: str = "", updates: str = "", fastmath: set[str]) -> Callable[[Callable[..., None]], Kernel]:
+    """Make a kernel of a function whose parameters are annotated with names of `KINDS`, followed by `lo, hi`.
+
+    `writes` names the pointers it only writes, `updates` those it reads and writes, separated by spaces; it only reads
+    the others. `fastmath` has to be stated: EXACT, CONTRACT or REDUCE.
+    """
+    return lambda function: Kernel(function, writes, updates, fastmath)
+
+
+def loop() -> Any:
+    """The module of the compiled loop. Raises RuntimeError if array objects keep their data elsewhere."""
+    if "kernels.loop" not in sys.modules:
+        probe = np.empty(1, np.int64)
+        if ctypes.c_int64.from_address(id(probe) + OBJECT_DATA).value != probe.ctypes.data:
+            raise RuntimeError("kernels: this Python keeps array data elsewhere; use the numpy backend and report it")
+        with _lock, _notice("execute"):
+            import_module("kernels.loop")
+    return sys.modules["kernels.loop"]
+
+
+def compile_kernels(
+    names: Iterable[str] | None = None, progress: Callable[[str, float], None] | None = None
+) -> float:
+    """Compile (or load) the loop and the kernels named, all by default; returns the seconds it took.
+
+    Calls `progress(name, seconds)` after each. Raises KeyError for an unknown name, listing the known ones.
+    """
+    wanted = list(KERNELS if names is None else names)
+    unknown = [name for name in wanted if name not in KERNELS]
+    if unknown:
+        raise KeyError(f"compile_kernels: unknown kernels {unknown}; known: {', '.join(KERNELS)}")
+    start = before = perf_counter()
+    with _quiet():
+        for name, build in [("execute", loop), *[(name, KERNELS[name]._compile) for name in wanted]]:
+            build()
+            now = perf_counter()
+            if progress is not None:
+                progress(name, now - before)
+            before = now
+    return perf_counter() - start
+
+
+def is_cached(names: Iterable[str] | None = None) -> bool:
+    """Whether `compile_kernels(names)` would find all code on disk."""
+    return all(cache.holds(name) for name in ("execute", *(KERNELS if names is None else names)))
+
+
+_announced = threading.local()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    before, _announced.by_caller = getattr(_announced, "by_caller", False), True
+    try:
+        yield
+    finally:
+        _announced.by_caller = before
+
+
+@contextmanager
+def _notice(name: str) -> Iterator[None]:
+    """Tell a person at a terminal what takes so long, unless the caller shows progress itself."""
+    if getattr(_announced, "by_caller", False) or not sys.stderr.isatty():
+        yield
+        return
+    text = f"kernels: compiling {name} (first use on this machine, kept on disk)"
+    timer = threading.Timer(NOTICE_SECONDS, lambda: print(text, file=sys.stderr))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,340 @@
+"""From symbolic steps to rows of integers: builder, constant folding, memory by lifetime, relocation.
+
+A `Builder` collects kernel steps over symbolic arrays (`Ref`); lowerings in the other files call it. `finish` turns the
+steps into a `Program`: one row of integers for each step, and a list of which words are addresses in which buffer.
+Temporaries share one arena, laid out by first and last use. `link` puts absolute addresses in; `loop.execute` runs the
+rows.
+
+Left out: which steps an op needs (lowerings), which ops there are (the engine), running (`loop.py`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kernels import machine
+from kernels.arena import ALIGNMENT, arena
+from kernels.machine import POINTERS, Kernel
+
+# A thread must get at least this much work, or the launch (3 us on a busy pool, more on a sleeping one) costs more than
+# it wins.
+MIN_PART_NS = 10_000
+FLOAT32 = np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A symbolic array: `shape` and `strides` (both in elements) over a buffer, beginning `offset` elements in."""
+
+    buffer: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype = FLOAT32
+    offset: int = 0
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    def lies_like(self, other: Ref) -> bool:
+        """Same shape and, but for axes of size 1, same strides."""
+        return self.shape == other.shape and _matches(self, other.strides)
+
+    @property
+    def contiguous(self) -> bool:
+        """Row-major without gaps; strides of axes of size 1 do not matter."""
+        return _matches(self, contiguous_strides(self.shape))
+
+    @property
+    def channels_last(self) -> bool:
+        """(N, C, H, W) by shape, (N, H, W, C) without gaps in memory."""
+        return len(self.shape) == 4 and _matches(self, channels_last_strides(self.shape))
+
+    @property
+    def dense(self) -> bool:
+        """Every element of a block of memory once, in any order of the axes."""
+        order = sorted((i for i, n in enumerate(self.shape) if n != 1), key=lambda i: -self.strides[i])
+        return self.permute(order).contiguous
+
+    def permute(self, axes: Sequence[int]) -> Ref:
+        """The same memory with its axes in another order."""
+        return replace(self, shape=tuple(self.shape[i] for i in axes), strides=tuple(self.strides[i] for i in axes))
+
+
+def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def channels_last_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    _, c, h, w = shape
+    return (h * w * c, 1, w * c, c)
+
+
+def _matches(ref: Ref, strides: Sequence[int]) -> bool:
+    return all(n == 1 or actual == wanted for n, actual, wanted in zip(ref.shape, ref.strides, strides))
+
+
+class Step(NamedTuple):
+    """One kernel call: arguments in the order of the kernel's parameters (Ref, int or float)."""
+
+    kernel: Kernel
+    arguments: tuple[Any, ...]
+    items: int
+    cost_ns: float
+
+    @property
+    def reads(self) -> list[Ref]:
+        only_written = self.kernel.writes - self.kernel.updates
+        return [ref for name, ref in self._refs() if name not in only_written]
+
+    @property
+    def writes(self) -> list[Ref]:
+        return [ref for name, ref in self._refs() if name in self.kernel.writes]
+
+    def _refs(self) -> list[tuple[str, Ref]]:
+        pairs = zip(self.kernel.parameters, self.arguments)
+        return [(name, a) for name, a in pairs if isinstance(a, Ref) and a.buffer != NULL.buffer]
+
+    @property
+    def parts(self) -> int:
+        """How many threads are of use."""
+        return max(1, min(self.items, int(self.cost_ns // MIN_PART_NS)))
+
+
+NULL = Ref(-1, (), ())
+
+
+@dataclass
+class Buffer:
+    """Memory behind Refs: an input, a constant (then `data` holds it) or a temporary."""
+
+    kind: str
+    nbytes: int
+    data: np.ndarray | None = None
+
+
+class Builder:
+    """Collects steps. `eager` tells lowerings that NumPy is the alternative, so tiny work may be declined."""
+
+    null = NULL
+
+    def __init__(self, eager: bool = False) -> None:
+        self.eager = eager
+        self.buffers: list[Buffer] = []
+        self.steps: list[Step] = []
+
+    def _new(self, kind: str, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, data: Any = None) -> Ref:
+        ref = Ref(len(self.buffers), shape, strides, np.dtype(dtype))
+        self.buffers.append(Buffer(kind, ref.size * ref.dtype.itemsize, data))
+        return ref
+
+    def input(self, shape: Sequence[int], strides: Sequence[int] | None = None, dtype: Any = np.float32) -> Ref:
+        """An array handed over at every call; strides in elements, row-major by default."""
+        shape = tuple(shape)
+        return self._new("input", shape, contiguous_strides(shape) if strides is None else tuple(strides), dtype)
+
+    def constant(self, values: Any) -> Ref:
+        """An array known now; copied."""
+        data = aligned(np.asarray(values))
+        return self._new("constant", data.shape, contiguous_strides(data.shape), data.dtype, data)
+
+    def empty(self, shape: Sequence[int], channels_last: bool = False, dtype: Any = np.float32) -> Ref:
+        """A temporary, to be written by a step."""
+        shape = tuple(shape)
+        return self._new("temp", shape, (channels_last_strides if channels_last else contiguous_strides)(shape), dtype)
+
+    def empty_like(self, ref: Ref) -> Ref:
+        """A temporary with the shape and the order in memory of `ref`."""
+        order = sorted(range(len(ref.shape)), key=lambda i: (-abs(ref.strides[i]), i))
+        inner = self.empty([ref.shape[i] for i in order], dtype=ref.dtype)
+        return inner.permute(np.argsort(order).tolist())
+
+    def step(self, kernel: Kernel, *arguments: Any, items: int, cost_ns: float) -> None:
+        """Add a kernel call. `items` is its number of independent work items, `cost_ns` an estimate for one thread.
+
+        Raises TypeError if the arguments do not fit the kernel's parameters.
+        """
+        kinds = kernel.parameters
+        if len(arguments) != len(kinds):
+            raise TypeError(f"step {kernel.name}: {len(arguments)} arguments given; it takes {', '.join(kinds)}")
+        for (name, kind), argument in zip(kinds.items(), arguments):
+            if isinstance(argument, Ref) != (kind in POINTERS):
+                raise TypeError(f"step {kernel.name}: {name} is {argument!r}; it has to be {kind}")
+            if name in kernel.writes and self.buffers[argument.buffer].kind == "constant":
+                raise ValueError(f"step {kernel.name}: {name} would be written, but it is a constant; make it an input")
+        self.steps.append(Step(kernel, arguments, items, cost_ns))
+
+    def is_constant(self, ref: Ref) -> bool:
+        """Whether `ref` is known now, or will be once `fold` has run: what it is made from is."""
+        if self.buffers[ref.buffer].kind != "temp":
+            return self.buffers[ref.buffer].kind == "constant"
+        writers = [step for step in self.steps if ref.buffer in (written.buffer for written in step.writes)]
+        return bool(writers) and all(self.is_constant(read) for step in writers for read in step.reads)
+
+    def reshaped(self, ref: Ref, shape: Sequence[int]) -> Ref:
+        """`ref` with another shape of the same size: a view if it is row-major, else of a row-major copy."""
+        return replace(self.contiguous(ref), shape=tuple(shape), strides=contiguous_strides(shape))
+
+    def contiguous(self, ref: Ref) -> Ref:
+        """`ref` itself if row-major, else a row-major copy."""
+        from kernels import layout
+
+        return ref if ref.contiguous else layout.copy(self, ref, self.empty(ref.shape, dtype=ref.dtype))
+
+    def in_order_of(self, ref: Ref, like: Ref) -> Ref:
+        """`ref` itself if it has the strides of `like` (of the same shape and dense), else a copy that has."""
+        from kernels import layout
+
+        return ref if ref.lies_like(like) else layout.copy(self, ref, self.empty_like(like))
+
+    def channels_last(self, ref: Ref) -> Ref:
+        """`ref` itself if channels-last in memory, else such a copy; `ref` has the shape (N, C, H, W)."""
+        from kernels import layout
+
+        return ref if ref.channels_last else layout.copy(self, ref, self.empty(ref.shape, True, ref.dtype))
+
+    def fold(self) -> None:
+        """Run the steps that depend on constants only, now, and drop them.
+
+        A temporary is constant if every step that writes it reads and writes nothing but constants.
+        """
+        steps = [step for step in self.steps if step.writes]
+        constant = {ref.buffer for step in steps for ref in step.writes if self.buffers[ref.buffer].kind == "temp"}
+        constant |= {i for i, buffer in enumerate(self.buffers) if buffer.kind == "constant"}
+        while True:
+            varying = {
+                ref.buffer for step in steps if any(r.buffer not in constant for r in step.reads + step.writes)
+                for ref in step.writes
+            }  # fmt: skip
+            if not varying & constant:
+                break
+            constant -= varying
+        now = [step for step in steps if step.writes[0].buffer in constant]
+        done = set(map(id, now))
+        self.steps = [step for step in self.steps if id(step) not in done]
+        for step in now:
+            for buffer in (self.buffers[ref.buffer] for ref in step.writes):
+                if buffer.kind == "temp":
+                    buffer.kind, buffer.data = "constant", aligned(np.zeros(buffer.nbytes, np.uint8))
+        made = Program(self, now, [])
+        made.run([0] * len(made.bases))  # no step of it touches an input
+
+    def finish(self, outputs: Sequence[Ref] = ()) -> Program:
+        """Lay out memory and make the rows. A temporary that is an output gets a buffer of its own."""
+        return Program(self, self.steps, outputs)
+
+
+def aligned(values: np.ndarray) -> np.ndarray:
+    """A row-major copy that begins at a multiple of ALIGNMENT bytes."""
+    raw = np.empty(values.nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    copy = raw[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    copy[...] = values
+    return copy
+
+
+class Place(NamedTuple):
+    """Where a buffer lies: in which base (index into `Program.bases`), how many bytes in."""
+
+    base: int
+    offset: int
+
+
+class Program:
+    """Rows of integers that `loop.execute` runs, made for bases given later.
+
+    `bases` names what `link` wants an address for, in order: the inputs as they were declared, one for each output that
+    is not an input or a constant, and last, if any temporaries are left, the arena of `arena_bytes`, aligned to 64
+    bytes. `relocations` (count, 4): row, column, base, byte offset. `constants` keeps constant arrays alive; the rows
+    point at them.
+    """
+
+    def __init__(self, build: Builder, steps: Sequence[Step], outputs: Sequence[Ref]) -> None:
+        self.steps = list(steps)
+        self.outputs = list(outputs)
+        self._buffers = build.buffers
+        used = {ref.buffer for step in self.steps for ref in step.reads + step.writes} | {ref.buffer for ref in outputs}
+        self.constants = [b.data for i, b in enumerate(build.buffers) if i in used and b.data is not None]
+        self.places: dict[int, Place] = {}
+        self.bases: list[str] = []
+        self._place_externals(outputs)
+        offsets, self.arena_bytes = arena(self._lifetimes())
+        if offsets:
+            self.places |= {buffer: Place(len(self.bases), offset) for buffer, offset in offsets.items()}
+            self.bases.append("arena")
+        self._write_rows()
+
+    def _place_externals(self, outputs: Sequence[Ref]) -> None:
+        inputs = [i for i, buffer in enumerate(self._buffers) if buffer.kind == "input"]
+        results = dict.fromkeys(ref.buffer for ref in outputs if self._buffers[ref.buffer].kind == "temp")
+        for kind, buffers in (("input", inputs), ("output", list(results))):
+            for i, buffer in enumerate(buffers):
+                self.places[buffer] = Place(len(self.bases), 0)
+                self.bases.append(f"{kind}{i}")
+
+    def _lifetimes(self) -> dict[int, tuple[int, int, int]]:
+        """Temporary -> (first step, last step, bytes)."""
+        lives: dict[int, tuple[int, int, int]] = {}
+        for at, step in enumerate(self.steps):
+            for buffer in (ref.buffer for ref in step.reads + step.writes):
+                if self._buffers[buffer].kind == "temp" and buffer not in self.places:
+                    lives[buffer] = (lives.get(buffer, (at,))[0], at, self._buffers[buffer].nbytes)
+        return lives
+
+    def _write_rows(self) -> None:
+        width = max((machine.WORDS + len(step.arguments) for step in self.steps), default=machine.WORDS)
+        self.rows = np.zeros((len(self.steps), width), np.int64)
+        relocations = []
+        for i, step in enumerate(self.steps):
+            self.rows[i, : machine.WORDS] = step.kernel.address, step.items, step.parts
+            for j, argument in enumerate(step.arguments, machine.WORDS):
+                if not isinstance(argument, Ref):
+                    self.rows[i, j] = _word(argument, step.kernel, j - machine.WORDS)
+                elif argument.buffer != NULL.buffer:
+                    place, data = self.places.get(argument.buffer), self._buffers[argument.buffer].data
+                    start = argument.offset * argument.dtype.itemsize
+                    if data is not None:
+                        self.rows[i, j] = data.ctypes.data + start
+                    else:
+                        assert place is not None
+                        relocations.append((i, j, place.base, place.offset + start))
+        self.relocations = np.array(relocations, np.int64).reshape(-1, 4)
+
+    def link(self, bases: Sequence[int]) -> np.ndarray:
+        """Rows with absolute addresses, for the given address of each of `self.bases`."""
+        if len(bases) != len(self.bases):
+            raise ValueError(f"link: {len(bases)} addresses given; this program wants {', '.join(self.bases)}")
+        rows = self.rows.copy()
+        row, column, base, offset = self.relocations.T
+        rows[row, column] = np.asarray(bases, np.int64)[base] + offset if bases else offset
+        return rows
+
+    def run(self, bases: Sequence[int], threads: int = 1) -> None:
+        """Link and execute once; `execute` on kept rows is the quick way."""
+        execute(self.link(bases), threads)
+
+    def packed(self) -> np.ndarray:
+        """The program as one integer array, as `loop.call` takes it."""
+        scratch = self.bases.index("arena") if "arena" in self.bases else -1
+        head = [*self.rows.shape, len(self.relocations), scratch]
+        row, column, base, offset = self.relocations.T
+        table = np.stack([row * self.rows.shape[1] + column, base, offset], 1)
+        return np.concatenate([head, self.rows.ravel(), table.ravel()]).astype(np.int64)
+
+
+def execute(rows: np.ndarray, threads: int) -> None:
+    """Run linked rows (steps, width) on up to `threads` threads. Whoever calls keeps the memory they point at alive."""
+    machine.loop().execute(rows.ctypes.data, rows.shape[0], rows.shape[1], threads)
+
+
+def _word(value: float, kernel: Kernel, index: int) -> int:
+    """An integer as it is; a number for a float parameter as the bits of a float64."""
+    if list(kernel.parameters.values())[index] == "float":
+        return struct.unpack("<q", struct.pack("<d", value))[0]
+    return value  # type: ignore[return-value]

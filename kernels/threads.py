@@ -1,0 +1,44 @@
+"""Thread counts of this process: the only place that names thread pools.
+
+Two pools exist: Numba's (our kernels) and the BLAS that NumPy calls. Their threads spin for a while after each call, so
+two pools with several threads each slow one another down several times over. So while our kernels run in parallel, BLAS
+has one thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from threadpoolctl import threadpool_limits
+
+config: Any = numba.config
+_threads = config.NUMBA_NUM_THREADS
+
+
+def set_num_threads(n: int, blas: int = 1) -> int:
+    """Use up to n threads for kernels, at most NUMBA_NUM_THREADS, and `blas` threads for NumPy's matrix products.
+
+    Returns the number for kernels that is in force. Give `blas` more than 1 only where no kernels run meanwhile, as
+    with the NumPy backend. Raises ValueError if either is below 1.
+    """
+    global _threads
+    if min(n, blas) < 1:
+        raise ValueError(f"set_num_threads: n is {n}, blas is {blas}; both have to be at least 1")
+    _threads = min(n, config.NUMBA_NUM_THREADS)
+    numba.set_num_threads(_threads)
+    threadpool_limits(blas, user_api="blas")
+    return _threads
+
+
+def get_num_threads() -> int:
+    """How many threads kernels may use."""
+    return _threads
+
+
+def layer() -> str:
+    """Numba's threading layer: "omp", "tbb" or "workqueue" (whose launch is 20 times slower)."""
+    from kernels import machine
+
+    machine.loop()
+    return numba.threading_layer()

@@ -1,0 +1,110 @@
+"""Drawings that the milestones share. Colours are those of Okabe and Ito 2008, told apart also by colour-blind readers.
+
+Each function draws into matplotlib axes; figures are made without a window system.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from tinytorch.core.autograd import no_grad
+from tinytorch.core.layers import Layer
+from tinytorch.core.tensor import Tensor
+
+BLUE, ORANGE, INK = "#0072B2", "#D55E00", "#333333"
+PROBABILITY = LinearSegmentedColormap.from_list("probability", ["#9cc9e4", "#ffffff", "#f3b991"])
+GRID_POINTS = 200
+
+
+def panels(title: str, count: int, widths: list[float] | None = None) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` axes in a row under a title."""
+    figure = Figure(figsize=(4.6 * (sum(widths) if widths else count), 4.6), layout="constrained")
+    figure.suptitle(title, fontsize=13, color=INK)
+    axes = figure.subplots(1, count, width_ratios=widths, gridspec_kw={"wspace": 0.08}, squeeze=False)[0]
+    return figure, list(axes)
+
+
+def decision_surface(axes: Axes, model: Layer, x: np.ndarray, y: np.ndarray, title: str) -> Any:
+    """The model's probability over the plane, its boundary at one half, and points x (N, 2) of classes y (N,).
+
+    Points on the wrong side have a ring. Returns the image, for a colour bar.
+    """
+    margin = 0.1 * np.ptp(x, axis=0)
+    low, high = x.min(0) - margin, x.max(0) + margin
+    across, up = np.meshgrid(*(np.linspace(a, b, GRID_POINTS) for a, b in zip(low, high)))
+    with no_grad():
+        surface = model(Tensor(np.stack([across.ravel(), up.ravel()], 1))).data.reshape(across.shape)
+        wrong = (model(Tensor(x)).data[:, 0] > 0.5) != y
+    extent = (low[0], high[0], low[1], high[1])
+    image = axes.imshow(surface, extent=extent, origin="lower", cmap=PROBABILITY, vmin=0, vmax=1, aspect="auto")
+    axes.contour(across, up, surface, levels=[0.5], colors=[INK], linewidths=1.8)
+    for label, marker, colour in ((0, "o", BLUE), (1, "^", ORANGE)):
+        part = x[y == label]
+        axes.plot(*part.T, marker, color=colour, markersize=5, mec="white", mew=0.5, label=f"class {label}")
+    if wrong.any():
+        axes.plot(*x[wrong].T, "o", mfc="none", mec=INK, mew=1.1, markersize=9, label=f"wrong: {wrong.sum()}")
+    axes.set(title=title, xlabel="$x_1$", ylabel="$x_2$")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, fontsize=9, frameon=False, handletextpad=0)
+    return image
+
+
+def loss_curve(
+    axes: Axes, losses: dict[str, list[float]], title: str = "training loss", least: float | None = None
+) -> None:
+    """Loss over epochs, one line for each name (two at most), and the least value it can take, where that is not 0."""
+    styles = ((BLUE, "-"), (ORANGE, "--"))
+    if least is not None:
+        axes.axhline(least, color=INK, linestyle=":", linewidth=1.2)
+        note = f"least possible: {least:.3f}"
+        axes.annotate(note, (1, least), (0, -4), textcoords="offset points", va="top", fontsize=9, color=INK)
+    for (name, values), (colour, style) in zip(losses.items(), styles):
+        axes.plot(range(1, len(values) + 1), values, style, color=colour, linewidth=1.8, label=name)
+    axes.set(title=title, xlabel="epoch", ylabel="mean loss")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(losses) > 1:
+        axes.legend(fontsize=9, frameon=False)
+
+
+def entropy(smoothing: float, classes: int) -> float:
+    """Entropy of a label smoothed over the classes: the least cross-entropy any prediction can have."""
+    target = np.full(classes, smoothing / classes)
+    target[0] += 1 - smoothing
+    return float(-(target * np.log(target)).sum())
+
+
+def confusion_matrix(axes: Axes, truth: np.ndarray, predicted: np.ndarray, classes: int, title: str) -> None:
+    """How many of each class (row) were taken for which (column); mistakes stand out, whatever their number."""
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (truth, predicted), 1)
+    hits = np.eye(classes, dtype=bool)
+    shade = np.where(hits, 0.25, np.where(counts > 0, 0.85, 0.5))
+    axes.imshow(shade, cmap=PROBABILITY, vmin=0, vmax=1)
+    for i, j in zip(*np.nonzero(counts)):
+        weight = "normal" if i == j else "bold"
+        axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=INK, fontweight=weight)
+    axes.set(title=title, xlabel="predicted", ylabel="digit", xticks=range(classes), yticks=range(classes))
+    axes.hlines(np.arange(1, classes) - 0.5, -0.5, classes - 0.5, color="#dddddd", linewidth=0.6)
+    axes.vlines(np.arange(1, classes) - 0.5, -0.5, classes - 0.5, color="#dddddd", linewidth=0.6)
+    axes.tick_params(length=0)
+    axes.spines[:].set_color("#dddddd")
+
+
+def tiles(axes: Axes, images: np.ndarray, labels: list[str], columns: int, title: str) -> None:
+    """Small grey images (N, H, W) in a grid, dark to light as their values, each with its label below."""
+    step_y = 1.3 if any(labels) else 1.15
+    low, high = (images.min(), images.max()) if images.size else (0, 1)
+    for i, (image, label) in enumerate(zip(images, labels)):
+        left, top = (i % columns) * 1.15, (i // columns) * step_y
+        axes.imshow(image, extent=(left, left + 1, top + 1, top), cmap="gray", vmin=low, vmax=high)
+        axes.plot(left + np.array([0, 1, 1, 0, 0]), top + np.array([0, 0, 1, 1, 0]), color="#999999", linewidth=0.8)
+        axes.text(left + 0.5, top + 1.04, label, ha="center", va="top", fontsize=9, color=INK)
+    rows = -(-len(images) // columns)
+    axes.set(xlim=(-0.05, columns * 1.15 - 0.1), ylim=(max(rows, 1) * step_y - 0.1, -0.05), aspect="equal", title=title)
+    axes.set_axis_off()

@@ -1,0 +1,218 @@
+"""What every milestone script shares: options, training with progress, figures, plots, JSON line and exit code.
+
+A script says what it claims (`Milestone`) and how it gets there (a function from `Run` to `Achievement`); `main` does
+the rest. Left out: how the plots are drawn (`plots.py`) and how costs are measured (`profiler`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+import profiler
+from tinytorch import weights
+from tinytorch.core.dataloader import DataLoader
+from tinytorch.core.layers import Layer
+from tinytorch.core.training import NonFiniteLoss, Trainer
+from tinytorch.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+REFERENCES = Path(__file__).parents[1] / "mlperf" / "references"  # the weights that the competition's tasks start from
+
+EXIT_CODES = "exit code: 0 the claim is met, 1 it is not or the run failed, 2 wrong options, 130 after Ctrl-C"
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """What a script claims: at least `required`, a fraction of the held-out points, after `epochs` over the data."""
+
+    name: str
+    title: str
+    claim: str
+    required: float
+    epochs: int
+    quick_epochs: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Achievement:
+    """What came out: the trained model, an example input (1, ...), the fraction reached, and more for the JSON line."""
+
+    model: Layer
+    example: np.ndarray
+    reached: float
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """One run of a milestone: its settings, and what was measured so far."""
+
+    seed: int
+    epochs: int
+    output: Path
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    plots: list[str] = field(default_factory=list)
+
+    def train(self, trainer: Trainer, batches: DataLoader, label: str) -> list[float]:
+        """Train for all epochs with a progress bar; return the mean loss of each.
+
+        Memory is traced during the first epoch only, since tracing slows Python down and later epochs do the same work.
+        """
+        start, losses = perf_counter(), []
+        with tqdm(total=self.epochs, desc=label, unit="epoch", dynamic_ncols=True) as bar:
+            with profiler.peak_memory() as memory:
+                losses.append(trainer.train_epoch(batches))
+            bar.update()
+            for _ in range(1, self.epochs):
+                losses.append(trainer.train_epoch(batches))
+                bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
+                bar.update()
+        self.seconds += perf_counter() - start
+        self.peak_memory_bytes = max(self.peak_memory_bytes, memory.peak_bytes)
+        return losses
+
+    def save_plot(self, name: str, figure: Figure) -> None:
+        """Write the figure to `output`/NAME.png, whole or not at all."""
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=130)
+        self.output.mkdir(parents=True, exist_ok=True)
+        path = self.output / f"{name}.png"
+        write_atomically(path, png.getvalue())
+        self.plots.append(str(path))
+
+
+def main(milestone: Milestone, achieve: Callable[[Run], Achievement], argv: Sequence[str] | None = None) -> int:
+    """Run a milestone as its script would; return the exit code."""
+    options = parsed(milestone, argv)
+    epochs = options.epochs or (milestone.quick_epochs if options.quick else milestone.epochs)
+    run = Run(options.seed, epochs, options.output)
+    try:
+        print(f"{milestone.title}\n{milestone.claim}", flush=True)
+        achieved = achieve(run)
+        met = achieved.reached >= milestone.required
+        saved = saved_weights(achieved.model, options.save) if options.save and met else {}
+        finish(milestone, run, achieved, met, options.quick, saved)
+    except KeyboardInterrupt:
+        print(f"\n{milestone.name}: interrupted, nothing half written", file=sys.stderr)
+        return 130
+    except (NonFiniteLoss, OSError) as error:
+        print(f"\n{milestone.name}: {error}", file=sys.stderr)
+        return 1
+    return 0 if met else 1
+
+
+def parsed(milestone: Milestone, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options; wrong ones end the program with exit code 2 before anything is trained."""
+    parser = argparse.ArgumentParser(
+        description=f"{milestone.title}. {milestone.claim}",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="of first weights and batches' order")
+    parser.add_argument("--epochs", type=whole(1), help=f"passes over the data (default: {milestone.epochs})")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"train for {milestone.quick_epochs} epochs only; the same figure is required and decides the exit code, "
+        "but a miss then says nothing about the claim",
+    )
+    parser.add_argument(
+        "--output", type=writable, metavar="DIR", default=milestone.folder / "output", help="where plots are written"
+    )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        nargs="?",
+        const=REFERENCES / f"{milestone.name}.safetensors",
+        metavar="FILE",
+        help="write the weights if the claim is met (FILE left out: the competition's reference of this checkout)",
+    )
+    options = parser.parse_args(argv)
+    if options.save and not options.save.parent.is_dir():
+        parser.error(f"argument --save: {options.save.parent} is no directory; choose one that exists")
+    return options
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Reads an integer within limits."""
+
+    def read(text: str) -> int:
+        limits = f"at least {least}" if most is None else f"from {least} to {most}"
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {limits}") from None
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"{value} is not {limits}")
+        return value
+
+    return read
+
+
+def writable(text: str) -> Path:
+    """Reads a directory that can be written to, or that can be made."""
+    path = Path(text)
+    existing = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write to {text}: {existing} is no writable directory; choose another")
+    return path
+
+
+def saved_weights(model: Layer, path: Path) -> dict[str, str]:
+    """Write the weights; where they are and their digest, for the JSON."""
+    weights.save(model, path)
+    return {"weights": str(path), "weights_sha256": weights.sha256(path)}
+
+
+def finish(
+    milestone: Milestone, run: Run, achieved: Achievement, met: bool, quick: bool, saved: dict[str, str]
+) -> None:
+    """Print the figures, the verdict, and the JSON line."""
+    parameters, flops = profiler.parameters(achieved.model), profiler.flops(achieved.model, achieved.example)
+    print(f"  {'parameters':<12} {parameters:,}")
+    print(f"  {'FLOPs':<12} {flops:,} for one forward pass of one example")
+    print(f"  {'peak memory':<12} {run.peak_memory_bytes / 1024:,.0f} KiB while training")
+    print(f"  {'training':<12} {run.seconds:.2f} s, {run.epochs} epochs, seed {run.seed}")
+    for plot in run.plots:
+        print(f"  {'plot':<12} {plot}")
+    for key, value in saved.items():
+        print(f"  {key.replace('_', ' '):<12} {value}")
+    if not met and saved_to:
+        print(f"  {'weights':<12} not written to {saved_to}, since the claim is not met")
+    verdict = "met" if met else "NOT met"
+    after = f" after {run.epochs} epochs (--quick)" if quick else ""
+    print(f"claim {verdict}{after}: {achieved.reached:.2%} reached, {milestone.required:.0%} required")
+    line = {
+        "milestone": milestone.name,
+        "claim": milestone.claim,
+        "required": milestone.required,
+        "reached": round(achieved.reached, 6),
+        "met": met,
+        "seed": run.seed,
+        "epochs": run.epochs,
+        "quick": quick,
+        "seconds": round(run.seconds, 3),
+        "parameters": parameters,
+        "flops": flops,
+        "peak_memory_bytes": run.peak_memory_bytes,
+        "plots": run.plots,
+        **achieved.extra,
+        **saved,
+    }
+    print(json.dumps(line, separators=(",", ":")), flush=True)

@@ -1,0 +1,173 @@
+"""`python -m mlperf submit` and `list`. Progress goes to stderr, results to stdout, the last line is JSON.
+
+Exit code 0 only for a VALID submission, 1 for INVALID or a failed run, 2 for something unknown, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from leaderboard import StoreError, default_directory, load_all, row, write
+from mlperf import environment, report
+from mlperf.recipe import STAGES, RecipeError
+from mlperf.recipe import load as load_recipe
+from mlperf.submission import Division, Entry, submit
+from mlperf.tasks import TASKS, UnknownTask, find
+from mlperf.worker import WorkerError
+
+EXAMPLES = """examples:
+  python -m mlperf list                                   the tasks
+  python -m mlperf submit --model cnn                     optimise, measure, enter
+  python -m mlperf submit --model cnn --fast              a quick try that is not ranked
+  python -m mlperf submit --model mlp --skip prune        leave a stage out
+  python -m mlperf submit --model mlp --recipe mine.toml  other settings
+"""
+
+
+class UsageError(Exception):
+    """Options that do not go together or name something unknown; exit code 2."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = argparse.ArgumentParser(
+        prog="python -m mlperf",
+        description="Make a network faster without making it worse, and prove it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = command.add_subparsers(dest="command", required=True, metavar="{list,submit}")
+    commands.add_parser("list", help="show the tasks", allow_abbrev=False)
+    entry = commands.add_parser("submit", help="run the pipeline, measure, and enter the result", allow_abbrev=False)
+    entry.add_argument("--model", required=True, metavar="MODEL", help=f"one of {', '.join(TASKS)}")
+    entry.add_argument("--submitter", metavar="NAME", help="shown on the leaderboard (default: your user name)")
+    entry.add_argument("--division", choices=("closed", "open", "practice"), help="default: closed")
+    entry.add_argument("--threads", type=int, default=1, metavar="N", help="threads for both arms (default: 1)")
+    entry.add_argument("--recipe", type=Path, metavar="FILE", help="settings of the stages, .json or .toml")
+    entry.add_argument("--skip", action="append", default=[], metavar="STAGE", help=f"one of {', '.join(STAGES)}")
+    entry.add_argument("--fast", action="store_true", help="measure briefly; division practice, never ranked")
+    entry.add_argument("--leaderboard", type=Path, metavar="DIR", help="where submissions are kept")
+    return command
+
+
+def entry_of(options: argparse.Namespace) -> Entry:
+    """The options as an entry. Raises UsageError, UnknownTask or RecipeError before anything is measured."""
+    task = find(options.model)
+    recipe = task.recipe if options.recipe is None else load_recipe(options.recipe, task.recipe)
+    if options.fast and options.division not in (None, "practice"):
+        raise UsageError(f"--fast is always division practice; leave out --division {options.division} or --fast")
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not 1 <= options.threads <= cpus:
+        raise UsageError(f"--threads is {options.threads}; this process may use 1 to {cpus}")
+    name = options.submitter if options.submitter is not None else user_name()
+    if not 1 <= len(name) <= 200:
+        raise UsageError(f"--submitter has {len(name)} characters; 1 to 200 are shown")
+    division: Division = "practice" if options.fast else options.division or "closed"
+    return Entry(task, recipe.skipping(options.skip), name, division, options.threads, options.fast)
+
+
+def user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name
+        return "anonymous"
+
+
+def require_writable(directory: Path) -> None:
+    """Find out before minutes of measuring whether the result can be kept. Leaves nothing behind. UsageError if not."""
+    existing = next(folder for folder in (directory, *directory.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"cannot write submissions to {directory}: {existing}: {error.strerror}; choose another --leaderboard DIR"
+        ) from None
+
+
+@contextmanager
+def phase(name: str, total: int, unit: str) -> Iterator[tqdm]:
+    """A named phase with its progress bar on stderr."""
+    with tqdm(total=total, desc=f"{name:<15}", unit=unit, file=sys.stderr, dynamic_ncols=True) as bar:
+        yield bar
+
+
+def compile_all() -> None:
+    """Compile the kernels that are not in the cache yet."""
+    from kernels import machine, registry
+
+    registry.known()  # imports all kernels
+    with phase("compile kernels", len(machine.KERNELS) + 1, "kernel") as bar:
+
+        def compiled(name: str, seconds: float) -> None:
+            bar.set_postfix_str(name, refresh=False)
+            bar.update()
+
+        machine.compile_kernels(progress=compiled)
+
+
+def run_submit(options: argparse.Namespace) -> int:
+    """Optimise, measure, judge, keep, show. Returns the exit code."""
+    load_1m = environment.load_1m()
+    entry = entry_of(options)
+    directory = options.leaderboard or default_directory()
+    require_writable(directory)
+    compile_all()
+
+    from kernels.threads import set_num_threads
+    from mlperf import pipeline
+
+    set_num_threads(entry.threads)
+    with phase("pipeline", len(STAGES), "stage") as bar:
+
+        def done(stage: str) -> None:
+            bar.set_postfix_str(stage, refresh=False)
+            bar.update()
+
+        state, rows = pipeline.run(entry.task, entry.recipe, entry.threads, done)
+    with phase("measure", entry.effort.workers * entry.effort.pairs, "pair") as bar:
+        submission = submit(entry, state, rows, load_1m, lambda: bar.update())
+    path = write(submission, directory)
+    quality, reference = submission.quality, submission.reference
+    if state.layers:
+        print(f"\nThe reference, layer by layer\n\n{report.profile_table(state.layers)}")
+    yardstick = (quality.ref_correct or 0, reference.bytes, reference.flops or 0)
+    print(f"\nThe pipeline, estimated stage by stage\n\n{report.waterfall(rows, yardstick, quality.n)}")
+    print(f"\n{report.verdict(submission)}\n\n{row(submission, load_all(directory).submissions)}\n")
+    print(report.last_line(submission, path), flush=True)
+    return 0 if submission.validity.status == "VALID" else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    command = parser()
+    options = command.parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        if options.command == "list":
+            print(report.tasks_table())
+            return 0
+        return run_submit(options)
+    except (UsageError, UnknownTask, RecipeError) as error:
+        command.error(str(error))
+    except (StoreError, WorkerError, OSError, ValueError) as error:
+        print(f"mlperf: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("mlperf: stopped; nothing was written", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What a person sees of a run: the profile, the waterfall, the verdict; and the last line, for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from leaderboard import Submission
+from leaderboard.derive import pair_median
+from mlperf.costs import LayerCost
+from mlperf.pipeline import Outcome, Row
+from mlperf.tasks import TASKS
+
+
+def tasks_table() -> str:
+    """The tasks one can submit to."""
+    rows = []
+    for task in TASKS.values():
+        parameters = sum(p.size for p in task.build().parameters())
+        shape = "x".join(map(str, task.data.x_test.shape[1:]))
+        size = f"{task.checkpoint.stat().st_size:,}" if task.checkpoint.is_file() else "missing"
+        rows.append((task.name, task.dataset, len(task.data.y_test), shape, f"{parameters:,}", size, task.metric,
+                     f"{task.floor:.0%}", task.weights_sha256[:12]))  # fmt: skip
+    headers = ("model", "data", "test", "input", "parameters", "bytes", "metric", "floor", "weights sha256")
+    right = "right"
+    align = ("left", "left", right, right, right, right, "left", right, "left")
+    return tabulate(rows, headers, colalign=align, disable_numparse=True)
+
+
+def profile_table(layers: Sequence[LayerCost]) -> str:
+    """Where the reference spends a query."""
+    total = sum(layer.time_ns for layer in layers)
+    rows = [
+        (layer.name, layer.kind, f"{layer.flops:,}", f"{layer.weight_bytes:,}", f"{layer.output_bytes:,}",
+         f"{layer.time_ns / 1000:.1f}", f"{layer.time_ns / total:.0%}")
+        for layer in layers
+    ]  # fmt: skip
+    headers = ("layer", "kind", "FLOPs", "weight bytes", "output bytes", "us", "time")
+    return tabulate(rows, headers, colalign=("left", "left", *["right"] * 5), disable_numparse=True)
+
+
+def waterfall(rows: Sequence[Row], reference: tuple[int, int, int], tests: int) -> str:
+    """One line per stage; `step` compares it with the one before. `reference` is (correct, bytes, FLOPs)."""
+    correct, size, flops = reference
+    table: list[tuple[str, ...]] = [
+        ("reference", "1.00x", "", f"{correct}/{tests}", f"{size:,}", f"{flops:,}", "NumPy, op by op")
+    ]
+    before = 0.0
+    for row in rows:
+        if row.outcome is None:
+            table.append((row.stage, "-", "", "-", "-", "-", row.note))
+            continue
+        log_ratio = pair_median(row.outcome.blocks)
+        note = f"{row.note} (emulated)" if row.emulated else row.note
+        table.append((row.stage, *cells(row.outcome, log_ratio, log_ratio - before, tests), note))
+        before = log_ratio
+    headers = ("stage", "ratio", "step", "correct", "bytes", "FLOPs", "what it did")
+    return tabulate(table, headers, colalign=("left", *["right"] * 5, "left"), disable_numparse=True)
+
+
+def cells(outcome: Outcome, log_ratio: float, log_step: float, tests: int) -> tuple[str, ...]:
+    """A measured stage; a step below 1 made it slower and is marked."""
+    factor = times(math.exp(log_step))
+    step = f"{factor} slower" if float(factor[:-1]) < 1 else factor
+    counts = (f"{outcome.correct}/{tests}", f"{outcome.bytes:,}", f"{outcome.flops:,}")
+    return (times(math.exp(log_ratio)), step, *counts)
+
+
+def times(ratio: float) -> str:
+    """A factor with three significant figures."""
+    return f"{ratio:#.3g}x".replace(".x", "x")
+
+
+def verdict(submission: Submission) -> str:
+    """Status, then all reasons, those that make it INVALID first."""
+    validity = submission.validity
+    lines: list[str] = [validity.status]
+    for reason in sorted(validity.reasons, key=lambda reason: reason.severity):
+        mark = "INVALID" if reason.severity == "invalid" else "warning"
+        measured = f"{reason.measured:.4g}" if isinstance(reason.measured, float) else reason.measured
+        lines.append(f"  {mark} {reason.code}: {measured}, required {reason.required}; {reason.hint}")
+    return "\n".join(lines)
+
+
+def last_line(submission: Submission, path: Path) -> str:
+    """One compact JSON object with what a program wants to know."""
+    derived = submission.derived
+    content: dict[str, Any] = {
+        "submission": str(path),
+        "id": submission.submission_id,
+        "model": submission.model,
+        "division": submission.division,
+        "status": submission.validity.status,
+        "reasons": [reason.code for reason in submission.validity.reasons if reason.severity == "invalid"],
+        "ratio": derived.ratio,
+        "ratio_lo": derived.ratio_lo,
+        "latency_us_p50": derived.latency_us_p50,
+        "latency_us_p90": derived.latency_us_p90,
+        "quality": submission.quality.value,
+        "reference_quality": submission.quality.ref_value,
+        "bytes": submission.candidate.bytes_stored,
+        "reference_bytes": submission.reference.bytes,
+    }
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,232 @@
+"""From a task and a recipe to a sealed submission: pipeline, workers, and everything that belongs into the file.
+
+The figures are derived and judged by `leaderboard`; only what needs more than the file itself (the pins) is checked
+here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from leaderboard import (
+    Candidate,
+    Measured,
+    Quality,
+    Queries,
+    Raw,
+    Reason,
+    Reference,
+    Seeds,
+    Stage,
+    Submission,
+    Submitter,
+    Worker,
+    finalise,
+    utc_now,
+)
+from leaderboard import Task as TaskRecord
+from mlperf import environment, pipeline, tasks
+from mlperf.costs import flops_per_query
+from mlperf.harness import PRACTICE, RANKED, Effort, Side
+from mlperf.recipe import Recipe
+from mlperf.tasks import Task
+from mlperf.worker import Job, Report, measure
+from tinytorch import weights
+from tinytorch.core.layers import Layer, Packed
+from tinytorch.datasets import SPLIT_SEED
+
+Division = Literal["closed", "open", "practice"]
+FACTORY = "mlperf.candidate:pair"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is asked for: who submits which task, made how, measured how thoroughly."""
+
+    task: Task
+    recipe: Recipe
+    submitter: str
+    division: Division = "closed"
+    threads: int = 1
+    fast: bool = False
+
+    @property
+    def effort(self) -> Effort:
+        return PRACTICE if self.fast else RANKED
+
+
+def sha256_of(integers: Any) -> str:
+    return hashlib.sha256(np.asarray(integers, "<i8").tobytes()).hexdigest()
+
+
+def seeds_of(entry: Entry) -> Seeds:
+    """The recipe fixes which data calibrate; order of queries and of arms are drawn anew for every run."""
+    return Seeds(data=entry.recipe.quantize.seed, order=secrets.randbelow(2**32), schedule=secrets.randbelow(2**32))
+
+
+def run_workers(
+    entry: Entry, state: pipeline.State, seeds: Seeds, folder: Path, progress: Callable[[], object]
+) -> list[Report]:
+    """Measure the candidate in fresh processes, one after another. `progress()` is called after each pair of blocks."""
+    candidate, samples = folder / "candidate.safetensors", folder / "samples.npy"
+    weights.save(state.model, candidate)
+    np.save(samples, entry.task.data.x_test)
+    arguments = {
+        "task": entry.task.name,
+        "candidate": str(candidate),
+        "candidate_sha256": weights.sha256(candidate),
+        "form": state.form,
+        "samples": str(samples),
+        "threads": entry.threads,
+    }
+    coin = np.random.default_rng(seeds.schedule)
+    reports = []
+    for position in range(entry.effort.workers):
+        first: Side = "ref" if coin.integers(2) else "opt"
+        job = Job(FACTORY, arguments, entry.effort, entry.threads, (seeds.order or 0) + position, first)
+        reports.append(measure(job, position, progress))
+    return reports
+
+
+def quality_of(reports: Sequence[Report], truth: np.ndarray) -> Quality:
+    """Right answers on the whole test set, from the worker whose candidate did worst, should they differ."""
+
+    def right(labels: list[int]) -> np.ndarray:
+        return np.asarray(labels) == truth
+
+    worst = min(reports, key=lambda report: right(report.opt_labels).sum())
+    ref, opt = right(worst.ref_labels), right(worst.opt_labels)
+    return Quality(
+        n=len(opt),
+        ref_correct=int(ref.sum()),
+        opt_correct=int(opt.sum()),
+        ref_only=int((ref & ~opt).sum()),
+        opt_only=int((opt & ~ref).sum()),
+        value=float(opt.mean()),
+        ref_value=float(ref.mean()),
+        labels_sha256=sha256_of(worst.opt_labels),
+    )
+
+
+def stage_of(row: pipeline.Row) -> Stage:
+    """A line of the waterfall as the file keeps it."""
+    outcome, calibration = row.outcome, row.calibration
+    return Stage(
+        stage=row.stage,
+        enabled=outcome is not None,
+        emulated=row.emulated,
+        config=row.settings,
+        calibration_ids_sha256=calibration.ids_sha256 if calibration else None,
+        calibration_n=len(calibration.ids) if calibration else None,
+        seed=row.settings.get("seed"),
+        blocks=outcome.blocks if outcome else None,
+        correct=outcome.correct if outcome else None,
+        bytes=outcome.bytes if outcome else None,
+        flops=outcome.flops if outcome else None,
+    )
+
+
+def dtypes_of(model: Layer) -> tuple[str, ...]:
+    """The dtypes in which a model's parameters are stored."""
+    found = set()
+    for parameter in model.parameters():
+        arrays = parameter.format.arrays().values() if isinstance(parameter, Packed) else [parameter.data]
+        found |= {array.dtype.name for array in arrays}
+    return tuple(sorted(found))
+
+
+def nonzero(model: Layer) -> int:
+    return sum(int(np.count_nonzero(parameter.data)) for parameter in model.parameters())
+
+
+def pin_reasons(task: Task) -> Iterator[Reason]:
+    """The reference and the data must be the pinned ones, or nobody is compared with the same yard-stick."""
+    hint = "restore the file from the repository; after a reviewed change: python -m mlperf.tasks prints the new pins"
+    pins = [
+        ("REFERENCE_HASH", "weights", weights.sha256(task.checkpoint), task.weights_sha256),
+        ("REFERENCE_HASH", "code", tasks.reference_code_sha256(), tasks.REFERENCE_CODE_SHA256),
+        ("DATASET_HASH", "data", task.data.sha256, task.dataset_sha256),
+    ]
+    for code, what, found, pinned in pins:
+        if found != pinned:
+            yield Reason(
+                code=code,
+                severity="invalid",
+                measured=f"{what} {found[:12]}",
+                required=f"{what} {pinned[:12]}",
+                hint=hint,
+            )
+
+
+def submit(
+    entry: Entry,
+    state: pipeline.State,
+    rows: Sequence[pipeline.Row],
+    load_1m: float | None,
+    progress: Callable[[], object],
+) -> Submission:
+    """Measure a candidate that the pipeline made, and seal the result. Nothing is written to the leaderboard."""
+    task, reference, seeds = entry.task, entry.task.reference(), seeds_of(entry)
+    with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
+        folder = Path(name)
+        reports = run_workers(entry, state, seeds, folder, progress)
+        candidate = folder / "candidate.safetensors"
+        candidate_bytes, candidate_sha256 = candidate.stat().st_size, weights.sha256(candidate)
+    pools = reports[0].pools
+    measured = Measured(
+        benchmark_version=task.version,
+        created_utc=utc_now(),
+        submitter=Submitter.named(entry.submitter),
+        division=entry.division,
+        thread_policy="t1" if entry.threads == 1 else "tN",
+        threads=entry.threads,
+        model=task.name,
+        task=TaskRecord(
+            dataset=task.dataset,
+            dataset_sha256=task.data.sha256,
+            n_test=len(task.data.y_test),
+            metric=task.metric,
+            quality_floor=task.floor,
+            split_seed=SPLIT_SEED if task.dataset.startswith("digits") else None,
+        ),
+        reference=Reference(
+            id=f"{task.name}-numpy-eager",
+            checkpoint_sha256=weights.sha256(task.checkpoint),
+            code_sha256=tasks.reference_code_sha256(),
+            n_params=sum(parameter.size for parameter in reference.parameters()),
+            bytes=task.checkpoint.stat().st_size,
+            flops=flops_per_query(reference, task.data.x_train[:1]),
+        ),
+        candidate=Candidate(
+            checkpoint_sha256=candidate_sha256,
+            nonzero_params=nonzero(state.model),
+            bytes_stored=candidate_bytes,
+            flops=flops_per_query(state.model, task.data.x_train[:1]),
+            weight_dtypes=dtypes_of(state.model),
+            retrained=False,
+            pruned=nonzero(state.model) < nonzero(reference) and entry.recipe.prune.enabled,
+        ),
+        pipeline=tuple(map(stage_of, rows)),
+        harness=environment.harness(),
+        seeds=seeds,
+        env=environment.capture(pools, entry.threads, load_1m),
+        raw=Raw(
+            workers=tuple(Worker(**report.worker) for report in reports),
+            queries=Queries(
+                ref_ns=tuple(ns for report in reports for ns in report.queries["ref_ns"]),
+                opt_ns=tuple(ns for report in reports for ns in report.queries["opt_ns"]),
+                trace_sha256=sha256_of([report.trace for report in reports]),
+            ),
+            calibration_kernel_ns=min(report.calibration_kernel_ns for report in reports),
+        ),
+        quality=quality_of(reports, task.data.y_test),
+    )
+    return finalise(measured, list(pin_reasons(task)))

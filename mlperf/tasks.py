@@ -1,0 +1,194 @@
+"""What is measured: four tasks, each a network with pinned weights, a data set, a metric and a floor.
+
+The reference of a task is that network run eagerly by the NumPy backend, batch 1. Its weights and the source files it
+executes are pinned by hash, so that the yard-stick cannot change unnoticed: `python -m mlperf.tasks` prints the pins to
+write here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+import tinytorch
+from mlperf.recipe import Recipe
+from tinytorch import datasets, weights
+from tinytorch.core.autograd import no_grad
+from tinytorch.core.layers import Layer
+from tinytorch.core.tensor import Tensor
+from tinytorch.engine.dispatch import use_backend
+from tinytorch.models import MODELS
+
+REFERENCES = Path(__file__).parent / "references"
+
+# Every source file that the references execute, relative to the package `tinytorch`; a test compares with a trace.
+REFERENCE_FILES = (
+    "core/activations.py",
+    "core/arguments.py",
+    "core/layers.py",
+    "core/spatial.py",
+    "core/tensor.py",
+    "engine/dispatch.py",
+    "engine/op.py",
+    "engine/ops/activation.py",
+    "engine/ops/conv.py",
+    "engine/ops/elementwise.py",
+    "engine/ops/matmul.py",
+    "engine/ops/movement.py",
+    "engine/ops/pool.py",
+    "engine/ops/windows.py",
+)
+REFERENCE_CODE_SHA256 = "45a2d3aeb0e7341dc31e99bb9ed9ac0788d962cf03538cdf74419491b3d19017"
+
+
+def binary_label(outputs: np.ndarray) -> np.ndarray:
+    """Probabilities (N, 1) -> classes (N,): 1 above a half."""
+    return (outputs[:, 0] > 0.5).astype(np.int64)
+
+
+def likeliest_label(outputs: np.ndarray) -> np.ndarray:
+    """Logits (N, classes) -> classes (N,)."""
+    return outputs.argmax(1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row of the competition. `floor` is the least share of right answers, whatever the reference does."""
+
+    name: str
+    dataset: str
+    labels: Callable[[np.ndarray], np.ndarray]
+    floor: float
+    weights_sha256: str
+    dataset_sha256: str
+    recipe: Recipe = field(default_factory=Recipe)
+    metric: str = "top-1 accuracy"
+
+    @property
+    def checkpoint(self) -> Path:
+        return REFERENCES / f"{self.name}.safetensors"
+
+    def build(self) -> Layer:
+        """The network, untrained, in evaluation mode."""
+        model = MODELS[self.name]()
+        model.eval()
+        return model
+
+    def reference(self) -> Layer:
+        """The network with its pinned weights. FileNotFoundError or WeightsError where they cannot be read."""
+        model = self.build()
+        weights.load(model, self.checkpoint)
+        return model
+
+    @cached_property
+    def data(self) -> datasets.Split:
+        return datasets.load(self.dataset)
+
+    @property
+    def version(self) -> str:
+        """Hash of all that makes results comparable: `benchmark_version` of a submission."""
+        definition = {
+            "name": self.name,
+            "dataset": self.dataset_sha256,
+            "metric": self.metric,
+            "floor": self.floor,
+            "weights": self.weights_sha256,
+            "reference_code": REFERENCE_CODE_SHA256,
+        }
+        return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:12]
+
+
+# Nets of 3 and 17 parameters only grow by int8 and sparse storage (measured), so both stages start switched off.
+TINY = Recipe().skipping(["quantize", "prune"])
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            name="perceptron",
+            dataset="clusters",
+            labels=binary_label,
+            floor=0.95,
+            weights_sha256="2f29ccca1b2d5e1c06665351fe68e704b4f745295961518f1a0b8eb3b42ffb83",
+            dataset_sha256="c27771487bae07dfea06b5c68ef9cdb42cb24b33888b75590bc80524943646af",
+            recipe=TINY,
+        ),
+        Task(
+            name="xor",
+            dataset="xor",
+            labels=binary_label,
+            floor=0.99,
+            weights_sha256="cc64ca7bf6e7e3a3f4bac5c6da009adcff659daf860659387f34319ed3a8fca9",
+            dataset_sha256="76d2cc12c0ad1fda453dc3a87d32a8787c71979174ee546e56e20d1572ad1140",
+            recipe=TINY,
+        ),
+        Task(
+            name="mlp",
+            dataset="digits",
+            labels=likeliest_label,
+            floor=0.95,
+            weights_sha256="542b83e9f3997e5edb9f81f7b0f4c293ec97d03592258a63dad264d3530ac642",
+            dataset_sha256="dbd2016a79d31cbf7b0a18263b6e4cb0df280dec3e3179592e0746348aad1c23",
+        ),
+        Task(
+            name="cnn",
+            dataset="digits-images",
+            labels=likeliest_label,
+            floor=0.96,
+            weights_sha256="c6512f8ec02209e5881c2e51d06500d94e323fb840166577fe1d5df73100f46f",
+            dataset_sha256="14f7bf4d3751a82fadfac5694f4d46b43e2364ffa6b9fc302763442c622f584f",
+        ),
+    )
+}
+
+
+class UnknownTask(ValueError):
+    """No task has this name; the text lists those that exist."""
+
+
+def find(name: str) -> Task:
+    """A task by name. Raises UnknownTask."""
+    if name not in TASKS:
+        raise UnknownTask(f"unknown model {name!r}; known: {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def reference_code_sha256() -> str:
+    """Hash over the sources that the references execute, whatever their line ends."""
+    package = Path(tinytorch.__file__).parent
+    digest = hashlib.sha256()
+    for name in REFERENCE_FILES:
+        text = (package / name).read_bytes().replace(b"\r\n", b"\n")
+        digest.update(f"{name} {len(text)} ".encode() + text)
+    return digest.hexdigest()
+
+
+@contextmanager
+def eagerly(backend: str) -> Iterator[None]:
+    """Inside, models run op by op on this backend and record nothing."""
+    with use_backend(backend), no_grad():
+        yield
+
+
+def eager(model: Layer) -> Callable[[np.ndarray], np.ndarray]:
+    """A model as a function from array to array."""
+    return lambda x: model(Tensor(x)).data
+
+
+def print_pins() -> None:
+    """Print the hashes to be written into this file after a reviewed change of the reference."""
+    print(f'REFERENCE_CODE_SHA256 = "{reference_code_sha256()}"')
+    for task in TASKS.values():
+        file = weights.sha256(task.checkpoint) if task.checkpoint.is_file() else "(no file)"
+        print(f'{task.name}:\n    weights_sha256="{file}",\n    dataset_sha256="{task.data.sha256}",')
+
+
+if __name__ == "__main__":
+    print_pins()

@@ -1,0 +1,139 @@
+"""Plans: equal to the eager model, honest about what they refuse, and readable. Their tables are kept as golden text."""
+
+import gc
+
+import numpy as np
+import pytest
+
+from tinytorch import AvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, Softmax, Tensor, models
+from tinytorch.core.layers import Packed
+from tinytorch.engine.formats import Grid, Int8
+from tinytorch.engine.plan import NMSE_BOUND, PlanError, capture, nmse
+
+RNG = np.random.default_rng(0)
+EXAMPLES = {"perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8)}
+
+
+def sample(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def built(name: str) -> Sequential:
+    np.random.seed(0)
+    return models.MODELS[name]()
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("name", models.MODELS)
+def test_a_plan_answers_like_the_model(name, batch):
+    model = built(name)
+    plan = capture(model.predict, sample(batch, *EXAMPLES[name]))
+    for _ in range(3):
+        x = sample(batch, *EXAMPLES[name])
+        assert nmse(plan(x), model.predict(x)) <= NMSE_BOUND
+        assert (plan.step_by_step(x) == plan(x)).all()
+
+
+def test_an_answer_is_not_overwritten_by_the_next():
+    plan = capture(built("mlp").predict, sample(1, 64))
+    x = sample(1, 64)
+    first = plan(x)
+    before = first.copy()
+    plan(sample(1, 64))
+    assert (first == before).all()
+    assert (plan(x) == before).all()
+
+
+def test_a_plan_keeps_all_it_needs_alive():
+    model, x = built("cnn"), sample(1, 1, 8, 8)
+    expected = model.predict(x)
+    plan = capture(model.predict, x)
+    del model
+    gc.collect()
+    assert nmse(plan(x), expected) <= NMSE_BOUND
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_do_not_change_a_bit(name, threads):
+    model, x = built(name), sample(64, *EXAMPLES[name])
+    assert (capture(model.predict, x, threads=threads)(x) == capture(model.predict, x, threads=1)(x)).all()
+
+
+def test_a_net_with_everything_that_is_folded():
+    np.random.seed(1)
+    model = Sequential(
+        Conv2d(3, 5, 3, stride=2, padding=1), BatchNorm2d(5), ReLU(), AvgPool2d(2), Conv2d(5, 7, (1, 3), bias=False), ReLU(),
+        MaxPool2d(2, stride=1), Flatten(), Linear(14, 4), Softmax(),
+    )  # fmt: skip
+    model(Tensor(sample(8, 3, 12, 16)))  # running statistics that are not 0 and 1
+    model.eval()
+    x = sample(2, 3, 12, 16)
+    plan = capture(model.predict, x)
+    assert "batch_norm" not in str(plan) and "relu" not in str(plan)
+    for _ in range(3):
+        y = sample(*x.shape)
+        assert nmse(plan(y), model.predict(y)) <= NMSE_BOUND
+
+
+def test_without_fusion_every_op_is_a_step():
+    model, x = built("cnn"), sample(1, 1, 8, 8)
+    assert "relu" in str(capture(model.predict, x, fused=False))
+    assert "relu" not in str(capture(model.predict, x))
+
+
+def test_an_int8_weight_is_emulated_in_the_plan():
+    layer, x = Linear(8, 3), sample(1, 8)
+    layer.weight = Packed(Int8.pack(layer.weight.data, 1, Grid.covering(-2, 2)))
+    plan = capture(layer.predict, x)
+    assert "quantize_dequantize" in str(plan)
+    assert nmse(plan(x), layer.predict(x)) <= NMSE_BOUND
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 64), np.float32), np.zeros((1, 64)), np.zeros(64, np.float32)])
+def test_other_inputs_are_refused(wrong):
+    plan = capture(built("mlp").predict, sample(1, 64))
+    for call in (plan, plan.step_by_step):
+        with pytest.raises(PlanError, match=r"captured for \(1, 64\) float32; capture another plan"):
+            call(wrong)
+
+
+def test_strided_input_is_taken():
+    model = built("mlp")
+    plan, wide = capture(model.predict, sample(1, 64)), sample(1, 128)
+    assert nmse(plan(wide[:, ::2]), model.predict(wide[:, ::2])) <= NMSE_BOUND
+
+
+def test_nan_goes_through():
+    plan = capture(built("mlp").predict, sample(1, 64))
+    assert np.isnan(plan(np.full((1, 64), np.nan, np.float32))).all()
+
+
+def test_an_op_without_kernel_is_named():
+    with pytest.raises(PlanError, match="op power has no kernel; known: .*conv2d.*run the eager model"):
+        capture(lambda x: (Tensor(np.full((1, 2), 2.0, np.float32)) ** Tensor(x)).data, np.ones((1, 2), np.float32))
+
+
+def test_capturing_runs_the_model_once():
+    layer, calls = Linear(3, 3), []
+
+    def counted(x: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        return layer.predict(x)
+
+    capture(counted, sample(1, 3))
+    assert calls == [1]
+
+
+def test_float64_is_refused():
+    with pytest.raises(PlanError, match="the example is float64, plans compute in float32"):
+        capture(built("mlp").predict, np.zeros((1, 64)))
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_table(name, golden):
+    from kernels import simd
+
+    if simd.PATH != "avx512":
+        pytest.skip("constants are packed in panels of the vector width; the table is kept for avx512")
+    golden(f"plan_{name}", str(capture(built(name).predict, np.zeros((1, *EXAMPLES[name]), np.float32))))

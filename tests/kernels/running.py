@@ -1,0 +1,82 @@
+"""Runs one op's kernels where every mistake shows: nan in all memory not yet written, guard zones around all of it, the work
+split over threads at odd places, inputs compared afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels import machine, program, registry
+
+GUARD = 256  # bytes on either side of outputs and arena
+RNG = np.random.default_rng(3)
+
+
+class Guarded:
+    """Zeroed or nan-filled bytes between two guard zones."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.raw = program.aligned(np.full(nbytes + 2 * GUARD, 0xFF, np.uint8))  # float32 of these bytes is nan
+        self.raw[:GUARD] = self.raw[GUARD + nbytes :] = 0xA5
+        self.inside = self.raw[GUARD : GUARD + nbytes]
+        self.address = self.raw.ctypes.data + GUARD
+
+    def check(self, what: str) -> None:
+        end = GUARD + self.inside.size
+        assert (self.raw[:GUARD] == 0xA5).all(), f"{what}: written before its beginning"
+        assert (self.raw[end:] == 0xA5).all(), f"{what}: written behind its end"
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape, np.float32)
+
+
+def run(op: str, *arrays: np.ndarray | None, **params: Any) -> np.ndarray | None:
+    """The op's result, or None if its kernel declines. Same bits for one and for three parts, or the test fails."""
+    results = [_run(op, arrays, params, parts) for parts in (1, 3)]
+    if results[0] is not None:
+        np.testing.assert_array_equal(_bits(results[0]), _bits(results[1]), err_msg=f"{op}: depends on the split")
+    return results[0]
+
+
+def _bits(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x).view(np.uint32)
+
+
+def _run(op: str, arrays: tuple[np.ndarray | None, ...], params: dict[str, Any], parts: int) -> np.ndarray | None:
+    build = program.Builder()
+    refs = [a if a is None else build.input(a.shape, [s // a.itemsize for s in a.strides], a.dtype) for a in arrays]
+    lower = registry.lowering(op)
+    assert lower is not None, f"{op} has no lowering"
+    out = lower(build, *refs, **params)
+    if out is None:
+        return None
+    made = build.finish([out])
+    given = [a for a in arrays if a is not None]
+    before = [a.copy() for a in given]
+    output, arena = Guarded(out.size * out.dtype.itemsize), Guarded(made.arena_bytes)
+    addresses = {"output0": output.address, "arena": arena.address}
+    rows = made.link([given[i].ctypes.data if i < len(given) else addresses[b] for i, b in enumerate(made.bases)])
+    rows[:, machine.PARTS] = parts  # however little work there is
+    program.execute(rows, parts)
+    output.check(f"{op} output")
+    arena.check(f"{op} arena")
+    updated = {ref.buffer for step in made.steps for name, ref in step._refs() if name in step.kernel.updates}
+    for i, (a, old) in enumerate(zip(given, before)):
+        if i not in updated:
+            np.testing.assert_array_equal(a, old, err_msg=f"{op}: input {i} was changed")
+    if out.buffer < len(given):
+        return given[out.buffer]
+    values = output.inside.view(out.dtype)
+    strides = [stride * out.dtype.itemsize for stride in out.strides]
+    return np.lib.stride_tricks.as_strided(values[out.offset :], out.shape, strides).copy()
+
+
+def layouts(x: np.ndarray) -> list[np.ndarray]:
+    """The same values row-major, in reverse axis order, with gaps between, and backwards in memory."""
+    gaps = np.full([2 * n for n in x.shape], np.nan, x.dtype)[tuple(slice(None, None, 2) for _ in x.shape)]
+    gaps[...] = x
+    back = tuple(slice(None, None, -1) for _ in x.shape)
+    return [x.copy(), np.asfortranarray(x), gaps, x[back].copy()[back]]

@@ -1,0 +1,168 @@
+"""Builder and program: folding, memory, relocation, and what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernels import elementwise, layout, program, registry
+from kernels.program import Builder, Ref, channels_last_strides
+from tests.kernels.running import GUARD, Guarded, normal
+
+
+def unary(build, name, x):
+    return registry.lowering(name)(build, x)
+
+
+def binary(build, name, a, b):
+    return registry.lowering(name)(build, a, b)
+
+
+def evaluate(build, output, *inputs):
+    """The program's output for these inputs, with guards around all memory it may write."""
+    made = build.finish([output])
+    out, arena = Guarded(output.size * 4), Guarded(made.arena_bytes)
+    given = iter(inputs)
+    addresses = {"output0": out.address, "arena": arena.address}
+    made.run([addresses[base] if base in addresses else next(given).ctypes.data for base in made.bases])
+    out.check("output")
+    arena.check("arena")
+    return out.inside.view(np.float32).reshape(output.shape), made
+
+
+@given(st.lists(st.tuples(st.sampled_from(("add", "mul", "relu", "neg")), st.integers(0, 9), st.integers(0, 9)), min_size=1))
+def test_any_graph_gives_what_numpy_gives(graph):
+    """Temporaries of many lifetimes share the arena and never disturb one another."""
+    numpy_does = {"add": np.add, "mul": np.multiply, "relu": lambda x: np.maximum(x, 0), "neg": np.negative}
+    build, x = Builder(), np.clip(normal(33), -1, 1)
+    refs, values = [build.input(x.shape), build.constant(x[::-1].copy())], [x, x[::-1]]
+    for name, i, j in graph:
+        operands = [i % len(refs), j % len(refs)][: 2 if name in ("add", "mul") else 1]
+        refs.append(registry.lowering(name)(build, *(refs[k] for k in operands)))
+        values.append(numpy_does[name](*(np.clip(values[k], -1e3, 1e3) for k in operands)))
+        if np.abs(values[-1]).max() > 1e3:  # stay where float32 sums are exact enough to compare
+            refs.pop()
+            values.pop()
+    if len(refs) == 2:
+        return
+    build.fold()
+    made = build.finish([refs[-1]])
+    output = np.full(x.shape, np.nan, np.float32)
+    arena = program.aligned(np.full(made.arena_bytes, 0xFF, np.uint8))
+    where = {"input0": x, "output0": output, "arena": arena}
+    made.run([where[base].ctypes.data for base in made.bases])
+    result = build.buffers[refs[-1].buffer].data if build.is_constant(refs[-1]) else output
+    result = result if result is output else result.view(np.float32)
+    np.testing.assert_allclose(result, values[-1], rtol=1e-6, atol=1e-6)
+
+
+def test_folding_runs_what_is_constant_and_keeps_the_rest():
+    build = Builder()
+    a, b = normal(100), normal(100)
+    x = build.input((100,))
+    known = unary(build, "neg", binary(build, "add", build.constant(a), build.constant(b)))
+    out = binary(build, "mul", x, known)
+    assert build.is_constant(known) and not build.is_constant(out)
+    build.fold()
+    assert [step.kernel.name for step in build.steps] == ["mul"]
+    value = normal(100)
+    result, made = evaluate(build, out, value)
+    np.testing.assert_array_equal(result, value * -(a + b))
+    assert made.arena_bytes == 0 and made.bases == ["input0", "output0"]
+
+
+def test_a_buffer_that_is_written_twice_is_constant_only_if_both_writers_are():
+    build = Builder()
+    x, y = build.input((4,)), build.empty((8,))
+    halves = [Ref(y.buffer, (4,), (1,), y.dtype, start) for start in (0, 4)]
+    layout.copy(build, build.constant(normal(4)), halves[0])
+    layout.copy(build, x, halves[1])
+    build.fold()
+    assert len(build.steps) == 2
+
+
+def test_constants_are_copies():
+    w = normal(5)
+    build = Builder()
+    out = binary(build, "add", build.input((5,)), build.constant(w))
+    kept, x = w.copy(), normal(5)
+    w[:] = 0
+    np.testing.assert_array_equal(evaluate(build, out, x)[0], x + kept)
+
+
+def test_writing_to_a_constant_is_refused():
+    build = Builder()
+    w, g, hyper = build.constant(normal(3)), build.input((3,)), build.input((5,), dtype=np.float64)
+    with pytest.raises(ValueError, match="sgd_step: w would be written, but it is a constant; make it an input"):
+        registry.lowering("sgd_step")(build, w, g, None, hyper)
+
+
+def test_steps_check_their_arguments():
+    build = Builder()
+    x = build.input((3,))
+    with pytest.raises(TypeError, match="step relu: 2 arguments given; it takes x, y, n"):
+        build.step(elementwise.relu, x, x, items=1, cost_ns=0)
+    with pytest.raises(TypeError, match="step relu: n is .*; it has to be int"):
+        build.step(elementwise.relu, x, x, x, items=1, cost_ns=0)
+    with pytest.raises(TypeError, match="step relu: y is 3; it has to be Floats"):
+        build.step(elementwise.relu, x, 3, 3, items=1, cost_ns=0)
+
+
+def test_link_wants_every_base():
+    build = Builder()
+    out = unary(build, "neg", unary(build, "neg", build.input((3,))))
+    made = build.finish([out])
+    assert made.bases == ["input0", "output0", "arena"]
+    with pytest.raises(ValueError, match="link: 1 addresses given; this program wants input0, output0, arena"):
+        made.link([0])
+    rows = made.link([1000, 2000, 3000])
+    assert made.rows[0, 3] == 0 and rows[0, 3] == 1000  # the program itself is left as it was
+
+
+def test_little_work_stays_on_one_thread():
+    build = Builder()
+    x = build.input((10_000_000,))
+    unary(build, "neg", x)
+    unary(build, "neg", build.input((10,)))
+    large, small = build.steps
+    assert small.parts == 1 and large.parts == 10_000_000 * 0.2 // program.MIN_PART_NS
+
+
+def test_refs_know_their_layout():
+    build = Builder()
+    image = build.empty((2, 3, 4, 5), channels_last=True)
+    assert image.channels_last and image.dense and not image.contiguous
+    assert image.strides == channels_last_strides(image.shape)
+    assert build.empty_like(image).strides == image.strides
+    assert image.permute((0, 2, 3, 1)).contiguous
+    assert build.empty((2, 1, 4, 5)).channels_last  # one channel is both
+    assert not build.input((4,), (2,)).dense and not build.input((4,), (-1,)).contiguous
+
+
+def test_reshape_and_transpose_are_views_where_they_can_be():
+    build = Builder()
+    x = build.input((2, 3, 4))
+    flat = registry.lowering("reshape")(build, x, shape=(2, -1))
+    turned = registry.lowering("transpose")(build, flat, axes=None)
+    assert not build.steps and flat.shape == (2, 12) and turned.shape == (12, 2)
+    value = normal(2, 3, 4)
+    result, _ = evaluate(build, registry.lowering("reshape")(build, turned, shape=(24,)), value)
+    np.testing.assert_array_equal(result, value.reshape(2, 12).T.ravel())
+    assert [step.kernel.name for step in build.steps] == ["copy_strided"]
+
+
+def test_flattening_a_channels_last_image_copies_it_into_the_public_order():
+    build = Builder()
+    value = normal(2, 4, 5, 3).transpose(0, 3, 1, 2)
+    x = build.input(value.shape, channels_last_strides(value.shape))
+    result, _ = evaluate(build, registry.lowering("reshape")(build, x, shape=(2, 60)), value)
+    np.testing.assert_array_equal(result, value.reshape(2, 60))
+
+
+def test_guards_would_notice():
+    area = Guarded(16)
+    area.raw[GUARD + 16] = 0
+    with pytest.raises(AssertionError, match="written behind its end"):
+        area.check("area")

@@ -1,0 +1,111 @@
+"""From reports to a submission, without measuring: quality, pins, the environment."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mlperf import environment, submission, tasks
+from mlperf.submission import Entry, dtypes_of, pin_reasons, quality_of
+from mlperf.worker import Report
+from tinytorch import models
+from tinytorch.perf.compression import magnitude_prune
+from tinytorch.perf.quantization import quantize
+
+
+def report(ref_labels, opt_labels):
+    return Report({}, {}, [], ref_labels, opt_labels, {}, 1)
+
+
+def test_quality_counts_and_takes_the_worst_worker():
+    truth = np.array([0, 1, 1, 0])
+    quality = quality_of([report([0, 1, 1, 1], [0, 1, 1, 0]), report([0, 1, 1, 1], [0, 0, 1, 0])], truth)
+    assert (quality.n, quality.ref_correct, quality.opt_correct) == (4, 3, 3)
+    assert (quality.ref_only, quality.opt_only) == (1, 1)
+    assert quality.value == 0.75
+    assert quality.labels_sha256 == submission.sha256_of([0, 0, 1, 0])
+
+
+def test_anything_not_pinned_is_a_reason(untrained, monkeypatch):
+    task = untrained("mlp")
+    found = list(pin_reasons(task))
+    assert found[0].code == "REFERENCE_HASH"
+    assert found[0].measured.startswith("weights ")
+    assert "python -m mlperf.tasks" in found[0].hint
+    monkeypatch.setattr(tasks, "REFERENCE_CODE_SHA256", "f" * 64)
+    task.__dict__["data"] = task.data._replace(y_test=1 - task.data.y_test)
+    codes = [(reason.code, reason.severity, str(reason.measured).split()[0]) for reason in pin_reasons(task)]
+    assert codes == [
+        ("REFERENCE_HASH", "invalid", "weights"),
+        ("REFERENCE_HASH", "invalid", "code"),
+        ("DATASET_HASH", "invalid", "data"),
+    ]
+
+
+def test_stored_dtypes_are_those_in_the_file():
+    np.random.seed(0)
+    model, x = models.mlp(), np.random.default_rng(0).standard_normal((9, 64)).astype(np.float32)
+    assert dtypes_of(model) == ("float32",)
+    assert dtypes_of(quantize(model, x)) == ("float32", "int8")
+    assert dtypes_of(magnitude_prune(quantize(model, x), 0.5)) == ("float32", "int8", "uint8")
+
+
+def test_order_and_schedule_are_drawn_anew_and_the_data_seed_is_the_recipes():
+    task = tasks.find("mlp")
+    first, second = (submission.seeds_of(Entry(task, task.recipe, "me")) for _ in range(2))
+    assert first.data == second.data == task.recipe.quantize.seed
+    assert (first.order, first.schedule) != (second.order, second.schedule)
+
+
+POOLS = {
+    "blas": {"vendor": None, "version": None, "threads": None},
+    "numba_threads": None,
+    "numba_threading_layer": None,
+}
+
+
+def test_environment_is_captured_or_null():
+    found = environment.capture(POOLS, 1, None)
+    assert found.python.startswith("CPython 3.")
+    assert found.mem_total_bytes > 2**20
+    assert found.affinity_n >= 1
+    assert found.timer.overhead_ns > 0
+    assert found.load_1m is None
+    assert set(found.env_vars) == set(environment.THREAD_VARIABLES)
+    json.loads(found.model_dump_json())
+
+
+def test_what_the_system_hides_is_null(monkeypatch, tmp_path):
+    for name in ("CPU_INFO", "CPU_FOLDER", "CGROUP_QUOTA"):
+        monkeypatch.setattr(environment, name, tmp_path / "hidden")
+    found = environment.capture(POOLS, 1, 0.5)
+    assert (found.cpu_flags_sha256, found.governor, found.turbo, found.virtualised, found.cgroup_quota) == (None,) * 5
+
+
+def test_system_files_are_understood(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(environment, "CPU_FOLDER", tmp_path)
+    monkeypatch.setattr(environment, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    (tmp_path / "cpuinfo").write_text("model name\t: Quick 9\nflags\t\t: sse hypervisor\n\nmodel name\t: other\n")
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    (tmp_path / "cpufreq").mkdir()
+    (tmp_path / "cpufreq/boost").write_text("0\n")
+    found = environment.capture(POOLS, 1, 0.5)
+    assert (found.cpu_model, found.virtualised, found.cgroup_quota, found.turbo) == ("Quick 9", True, 1.5, False)
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert environment.cgroup_quota() is None
+
+
+def test_every_file_of_the_harness_is_hashed(monkeypatch):
+    found = environment.harness()
+    assert {"harness.py", "worker.py", "submission.py"} <= set(found.files_sha256)
+    monkeypatch.setenv("PATH", "")
+    without_git = environment.harness()
+    assert (without_git.git_commit, without_git.dirty) == (None, None)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_fast_measures_less_than_ranked(fast):
+    task = tasks.find("cnn")
+    entry = Entry(task, task.recipe, "me", "practice", fast=fast)
+    assert (entry.effort.workers < 5) is fast

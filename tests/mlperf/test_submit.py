@@ -1,0 +1,141 @@
+"""The command as a user meets it: exit codes, words, and what is left on disk."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from leaderboard import StoreError, load_all
+from mlperf import __main__ as command
+from mlperf.__main__ import main, require_writable
+from mlperf.worker import WorkerError
+
+ROOT = Path(command.__file__).parents[1]
+DISTURBED = {"NOISY", "NOT_STEADY", "BLOCK_TOO_SHORT"}  # what else may happen on a busy machine
+FIELDS = {
+    "submission", "model", "status", "ratio", "ratio_lo", "latency_us_p50", "latency_us_p90", "quality",
+    "reference_quality", "bytes", "reference_bytes",
+}  # fmt: skip
+
+
+def run(*arguments, cwd=ROOT):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    return subprocess.Popen(
+        [sys.executable, "-m", "mlperf", *arguments],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_submit_end_to_end(tmp_path):
+    process = run(
+        "submit", "--model", "mlp", "--fast", "--submitter", "Grace", "--leaderboard", str(tmp_path / "board")
+    )
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err  # practice is never ranked, so never VALID
+    for phase in ("compile kernels", "pipeline", "measure"):
+        assert phase in err
+    for word in ("quantize", "emulated", "one plan", "PRACTICE_ONLY", "Grace"):
+        assert word in out
+    last = json.loads(out.splitlines()[-1])
+    assert set(last) >= FIELDS
+    assert (last["model"], last["status"]) == ("mlp", "INVALID")
+    assert {"PRACTICE_ONLY"} <= set(last["reasons"]) <= {"PRACTICE_ONLY", *DISTURBED}
+    assert last["ratio"] > 2
+    assert last["quality"] >= 0.99 * last["reference_quality"]
+    assert last["bytes"] < last["reference_bytes"] / 2
+    loaded = load_all(tmp_path / "board")
+    assert not loaded.problems
+    (kept,) = loaded.submissions
+    assert Path(last["submission"]).read_text().endswith("}\n")
+    assert kept.derived.ratio == last["ratio"]
+    assert [stage.stage for stage in kept.pipeline] == ["profile", "quantize", "prune", "cache", "accelerate"]
+    assert kept.pipeline[1].emulated
+    assert kept.pipeline[1].calibration_n == 256
+    assert kept.candidate.pruned
+    assert not kept.candidate.retrained
+    assert kept.raw.workers[0].compiled_while_timed == 0
+    assert len({worker.hash_seed for worker in kept.raw.workers}) == len(kept.raw.workers)
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    process = run("submit", "--model", "perceptron", "--fast", "--leaderboard", str(tmp_path / "board"))
+    seen = ""
+    while "measure" not in seen:
+        seen += process.stderr.read(1)
+        assert process.poll() is None, seen
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; nothing was written" in err
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_list_shows_all_tasks(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["perceptron", "xor", "mlp", "cnn"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["submit", "--model", "resnet"], "unknown model 'resnet'; known: perceptron, xor, mlp, cnn"),
+        (["submit", "--model", "mlp", "--skip", "fly"], "unknown stage 'fly'; known: profile, quantize, prune"),
+        (["submit", "--model", "mlp", "--recipe", "none.toml"], "recipe none.toml: cannot be read"),
+        (["submit", "--model", "mlp", "--fast", "--division", "closed"], "--fast is always division practice"),
+        (["submit", "--model", "mlp", "--division", "free"], "closed.*open.*practice"),
+        (["submit", "--model", "mlp", "--threads", "0"], "--threads is 0; this process may use 1 to"),
+        (["submit", "--model", "mlp", "--submitter", ""], "--submitter has 0 characters"),
+        (["submit", "--model", "mlp", "--turbo"], "unrecognized arguments: --turbo"),
+        (["fly"], "choose from 'list', 'submit'|choose from list, submit"),
+        ([], "required: "),
+    ],
+)
+def test_what_is_unknown_is_said_with_exit_code_2(arguments, text, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert re.search(text, capsys.readouterr().err)
+
+
+def test_a_place_that_cannot_be_written_is_found_before_measuring(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "compile_all", lambda: pytest.fail("measured first"))
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(SystemExit) as stopped:
+        main(["submit", "--model", "mlp", "--leaderboard", str(tmp_path / "file" / "board")])
+    assert stopped.value.code == 2
+    assert "cannot write submissions to" in capsys.readouterr().err
+
+
+def test_looking_for_a_writable_place_leaves_nothing(tmp_path):
+    require_writable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KeyboardInterrupt(), 130),
+        (WorkerError("worker 0 ended without a result"), 1),
+        (StoreError("no space left"), 1),
+        (FileNotFoundError("there is no such weights file"), 1),
+    ],
+)
+def test_exit_codes_of_runs_that_end_early(error, code, monkeypatch, capsys):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr(command, "run_submit", fail)
+    assert main(["submit", "--model", "mlp"]) == code
+    assert "mlperf: " in capsys.readouterr().err

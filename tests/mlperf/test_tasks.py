@@ -1,0 +1,95 @@
+"""The tasks: pinned, complete, and what the references really execute."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinytorch
+from mlperf import tasks
+from mlperf.candidate import reference_arm
+from mlperf.tasks import TASKS, UnknownTask, binary_label, find, likeliest_label
+from tinytorch import weights
+from tinytorch.core import autograd
+from tinytorch.engine import dispatch
+
+REPIN = (
+    "the yard-stick changed; if the change was meant, write what `python -m mlperf.tasks` prints into mlperf/tasks.py"
+)
+
+
+def test_reference_code_is_the_pinned_one():
+    assert tasks.reference_code_sha256() == tasks.REFERENCE_CODE_SHA256, REPIN
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_weights_and_data_are_the_pinned_ones(task):
+    assert weights.sha256(task.checkpoint) == task.weights_sha256, REPIN
+    assert task.data.sha256 == task.dataset_sha256, REPIN
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_reference_is_well_above_its_floor(task):
+    arm = reference_arm(task.reference())
+    with arm.around():
+        share = (task.labels(arm.run(task.data.x_test)) == task.data.y_test).mean()
+    assert share >= task.floor + 0.01 or share == 1
+
+
+def test_every_source_file_that_a_reference_executes_is_in_the_hash():
+    executed = set()
+    for task in TASKS.values():
+        model = task.build()
+        arm = reference_arm(model)
+        with arm.around():
+            sys.setprofile(lambda frame, event, argument: executed.add(frame.f_code.co_filename))
+            try:
+                arm.run(task.data.x_test[:1])
+            finally:
+                sys.setprofile(None)
+    package = Path(tinytorch.__file__).parent
+    ours = {Path(name).relative_to(package).as_posix() for name in executed if Path(name).is_relative_to(package)}
+    assert ours <= set(tasks.REFERENCE_FILES), REPIN
+    # A shape rule runs once per process, so a file may have been executed before this test looked.
+    assert {"core/layers.py", "core/tensor.py", "engine/dispatch.py"} <= ours
+
+
+def test_the_hash_notices_a_change_but_no_line_ends(tmp_path, monkeypatch):
+    for name in tasks.REFERENCE_FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        source = Path(tinytorch.__file__).parent / name
+        (tmp_path / name).write_bytes(source.read_bytes().replace(b"\n", b"\r\n"))
+    original = tasks.reference_code_sha256()
+    monkeypatch.setattr(tasks.tinytorch, "__file__", str(tmp_path / "__init__.py"))
+    assert tasks.reference_code_sha256() == original
+    with open(tmp_path / tasks.REFERENCE_FILES[3], "ab") as file:
+        file.write(b"# slower\n")
+    assert tasks.reference_code_sha256() != original
+
+
+def test_reference_runs_on_numpy_without_a_tape(untrained):
+    task = untrained("cnn")
+    model = task.reference()
+    arm = reference_arm(model)
+    seen, original = [], model.forward
+    model.forward = lambda x: seen.append((dispatch.backend(), autograd.recording())) or original(x)
+    with arm.around():
+        arm.run(task.data.x_test[:1])
+    assert seen == [("numpy", False)]
+
+
+def test_labels():
+    np.testing.assert_array_equal(binary_label(np.array([[0.2], [0.5], [0.7]])), [0, 0, 1])
+    np.testing.assert_array_equal(likeliest_label(np.array([[1, 3, 2], [9, 0, 0]])), [1, 0])
+
+
+def test_the_version_follows_the_definition():
+    versions = {task.version for task in TASKS.values()}
+    assert len(versions) == len(TASKS)
+    assert all(len(version) == 12 for version in versions)
+
+
+def test_unknown_task():
+    with pytest.raises(UnknownTask, match="unknown model 'resnet'; known: perceptron, xor, mlp, cnn"):
+        find("resnet")
