@@ -21,10 +21,11 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any
 
+import numba
 import numpy as np
 from numba import cfunc, njit, types
 
-from kernels import cache, simd
+from kernels import cache, simd, threads
 
 # Fastmath flags, chosen so that nan and infinity keep their meaning: never nnan or ninf.
 EXACT: set[str] = set()  # IEEE order and rounding, operation by operation
@@ -121,8 +122,20 @@ def loop() -> Any:
         if ctypes.c_int64.from_address(id(probe) + OBJECT_DATA).value != probe.ctypes.data:
             raise RuntimeError("kernels: this Python keeps array data elsewhere; use the numpy backend and report it")
         with _lock, _notice("execute"):
-            import_module("kernels.loop")
+            threads.prepare()
+            module: Any = import_module("kernels.loop")
+        if numba.threading_layer() == "workqueue":  # ends the process if two threads launch at once
+            turn = threading.Lock()
+            module.execute, module.call = _waiting(module.execute, turn), _waiting(module.call, turn)
     return sys.modules["kernels.loop"]
+
+
+def _waiting(function: Callable[..., None], turn: threading.Lock) -> Callable[..., None]:
+    def run(*arguments: int) -> None:
+        with turn:
+            function(*arguments)
+
+    return run
 
 
 def compile_kernels(

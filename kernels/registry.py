@@ -59,7 +59,6 @@ def lowers(op_name: str, format: str = "dense", dtypes: Sequence[Any] = ()) -> C
 def _load() -> None:
     for module in MODULES:
         import_module(f"kernels.{module}")
-    threads.set_num_threads(threads.get_num_threads())  # from now on kernels run, so BLAS gives way
 
 
 def lowering(op_name: str, format: str = "dense") -> Lowering | None:

@@ -12,9 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Layer
-from tinytorch.core.tensor import Tensor
 
 BLUE, ORANGE, INK = "#0072B2", "#D55E00", "#333333"
 PROBABILITY = LinearSegmentedColormap.from_list("probability", ["#9cc9e4", "#ffffff", "#f3b991"])
@@ -37,9 +35,8 @@ def decision_surface(axes: Axes, model: Layer, x: np.ndarray, y: np.ndarray, tit
     margin = 0.1 * np.ptp(x, axis=0)
     low, high = x.min(0) - margin, x.max(0) + margin
     across, up = np.meshgrid(*(np.linspace(a, b, GRID_POINTS) for a, b in zip(low, high)))
-    with no_grad():
-        surface = model(Tensor(np.stack([across.ravel(), up.ravel()], 1))).data.reshape(across.shape)
-        wrong = (model(Tensor(x)).data[:, 0] > 0.5) != y
+    surface = model.predict(np.stack([across.ravel(), up.ravel()], 1)).reshape(across.shape)
+    wrong = (model.predict(x)[:, 0] > 0.5) != y
     extent = (low[0], high[0], low[1], high[1])
     image = axes.imshow(surface, extent=extent, origin="lower", cmap=PROBABILITY, vmin=0, vmax=1, aspect="auto")
     axes.contour(across, up, surface, levels=[0.5], colors=[INK], linewidths=1.8)

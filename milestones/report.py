@@ -107,6 +107,8 @@ def main(milestone: Milestone, achieve: Callable[[Run], Achievement], argv: Sequ
         achieved = achieve(run)
         met = achieved.reached >= milestone.required
         saved = saved_weights(achieved.model, options.save) if options.save and met else {}
+        if options.save and not met:
+            print(f"  {'weights':<12} not written, since the claim is not met")
         finish(milestone, run, achieved, met, options.quick, saved)
     except KeyboardInterrupt:
         print(f"\n{milestone.name}: interrupted, nothing half written", file=sys.stderr)
@@ -193,8 +195,6 @@ def finish(
         print(f"  {'plot':<12} {plot}")
     for key, value in saved.items():
         print(f"  {key.replace('_', ' '):<12} {value}")
-    if not met and saved_to:
-        print(f"  {'weights':<12} not written to {saved_to}, since the claim is not met")
     verdict = "met" if met else "NOT met"
     after = f" after {run.epochs} epochs (--quick)" if quick else ""
     print(f"claim {verdict}{after}: {achieved.reached:.2%} reached, {milestone.required:.0%} required")

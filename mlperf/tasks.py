@@ -45,7 +45,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "45a2d3aeb0e7341dc31e99bb9ed9ac0788d962cf03538cdf74419491b3d19017"
+REFERENCE_CODE_SHA256 = "3ff62417258fe1c739b8b96cbde82d2a12f88bd8f6bf1fdeaedbba1622a572ba"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ TASKS: dict[str, Task] = {
             dataset="clusters",
             labels=binary_label,
             floor=0.95,
-            weights_sha256="2f29ccca1b2d5e1c06665351fe68e704b4f745295961518f1a0b8eb3b42ffb83",
+            weights_sha256="a5dbd37efa7c80baf6c954848edacc136d9c12a0f4cca75c1faea8b9488e3d06",
             dataset_sha256="c27771487bae07dfea06b5c68ef9cdb42cb24b33888b75590bc80524943646af",
             recipe=TINY,
         ),
@@ -125,7 +125,7 @@ TASKS: dict[str, Task] = {
             dataset="xor",
             labels=binary_label,
             floor=0.99,
-            weights_sha256="cc64ca7bf6e7e3a3f4bac5c6da009adcff659daf860659387f34319ed3a8fca9",
+            weights_sha256="045c9273379e67e1301b6ade4bb80c15f16c225e4e3c10e9ba7a6baff753d207",
             dataset_sha256="76d2cc12c0ad1fda453dc3a87d32a8787c71979174ee546e56e20d1572ad1140",
             recipe=TINY,
         ),
@@ -134,7 +134,7 @@ TASKS: dict[str, Task] = {
             dataset="digits",
             labels=likeliest_label,
             floor=0.95,
-            weights_sha256="542b83e9f3997e5edb9f81f7b0f4c293ec97d03592258a63dad264d3530ac642",
+            weights_sha256="53d74e78f86566c50f7e6623e515e162919be1d1b50f3474eb8fb9550e066206",
             dataset_sha256="dbd2016a79d31cbf7b0a18263b6e4cb0df280dec3e3179592e0746348aad1c23",
         ),
         Task(
@@ -142,7 +142,7 @@ TASKS: dict[str, Task] = {
             dataset="digits-images",
             labels=likeliest_label,
             floor=0.96,
-            weights_sha256="c6512f8ec02209e5881c2e51d06500d94e323fb840166577fe1d5df73100f46f",
+            weights_sha256="b38ad2d507b666d83f8b27cd542afbd408fbf30449df801369ee81ad382e04f1",
             dataset_sha256="14f7bf4d3751a82fadfac5694f4d46b43e2364ffa6b9fc302763442c622f584f",
         ),
     )

@@ -59,8 +59,6 @@ def record(model: Layer | None = None) -> Iterator[list[Row]]:
 
 def bytes_moved(flops: int, out: np.ndarray, arrays: tuple[Any, ...]) -> int:
     """Bytes of the inputs and the output; none where the output only shows an input's memory under another shape."""
-    dense = [a for a in arrays if isinstance(a, np.ndarray)]
-    if not flops and any(np.may_share_memory(out, a) for a in dense):
+    if not flops and any(np.may_share_memory(out, a) for a in arrays if isinstance(a, np.ndarray)):
         return 0
-    packed = [part for a in arrays if a is not None and not isinstance(a, np.ndarray) for part in a.arrays().values()]
-    return out.nbytes + sum(a.nbytes for a in (*dense, *packed))
+    return out.nbytes + sum(a.nbytes for a in arrays if a is not None)

@@ -47,16 +47,16 @@ def load(model: Layer, path: str | os.PathLike, resize: bool = False) -> None:
     """Take over everything from a file, or nothing.
 
     With `resize`, shapes come from the file (channels may have been pruned away). Raises WeightsError for a damaged
-    file, and for missing, unknown or wrongly shaped entries; FileNotFoundError where there is none.
+    file, and for entries that are missing, unknown or of another shape or dtype; FileNotFoundError where there is none.
     """
     arrays, packed = read(path)
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     values: dict[str, Tensor] = {}
-    for name, parameter in parameters.items():
+    for name in parameters:
         if name in packed:
             values[name] = Packed(unpack(path, name, packed[name], arrays))
         elif name in arrays:
-            values[name] = Tensor(arrays.pop(name), requires_grad=parameter.requires_grad)
+            values[name] = Tensor(arrays.pop(name))
     missing = sorted((parameters.keys() - values.keys()) | (buffers.keys() - arrays.keys()))
     unknown = sorted(arrays.keys() - buffers.keys())
     if missing or unknown:
@@ -66,15 +66,33 @@ def load(model: Layer, path: str | os.PathLike, resize: bool = False) -> None:
         )
     loaded: dict[str, Tensor | np.ndarray] = {**values, **arrays}
     for name, value in loaded.items():
-        wanted = parameters[name].shape if name in parameters else buffers[name].shape
-        if value.shape != wanted and not resize:
+        wanted = parameters[name] if name in parameters else buffers[name]
+        if value.dtype != wanted.dtype or (value.shape != wanted.shape and not resize):
             raise WeightsError(
-                f"{path}: {name} is {value.shape} in the file, {wanted} in the model; build the same model"
+                f"{path}: {name} is {value.dtype} {value.shape} in the file, {wanted.dtype} {wanted.shape} in the "
+                "model; build the same model"
             )
+    put(model, {id(parameters[name]): value for name, value in values.items()})
     layers = dict(model.named_modules())
-    for name, value in loaded.items():
+    for name, buffer in arrays.items():
         owner, _, attribute = name.rpartition(".")
-        setattr(layers[owner], attribute, value)
+        setattr(layers[owner], attribute, buffer)
+
+
+def put(model: Layer, values: dict[int, Tensor]) -> None:
+    """Give each parameter its value by identity, so that layers that shared a weight still do.
+
+    A dense one keeps its tensor, which an optimizer may hold; a packed one takes the tensor's place.
+    """
+    for layer in model.modules():
+        for attribute, parameter in list(vars(layer).items()):
+            value = values.get(id(parameter))
+            if value is None:
+                continue
+            if isinstance(parameter, Packed) or isinstance(value, Packed):
+                setattr(layer, attribute, value)
+            else:
+                parameter.data, parameter.grad = value.data, None
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -87,7 +105,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]
         with safe_open(path, framework="numpy") as file:
             packed = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, TypeError, OSError) as error:
         raise WeightsError(f"{path}: not a whole safetensors file ({error}); copy or save it again") from error
     if not isinstance(packed, dict):
         raise WeightsError(f"{path}: its metadata describe no weights; copy or save it again")
@@ -109,18 +127,38 @@ def unpack(path: str | os.PathLike, name: str, about: dict[str, Any], arrays: di
     try:
         grid = Grid(float(about["grid"][0]), int(about["grid"][1])) if about["grid"] else None
         axis = int(about["axis"])
+        packed: Format
         if about["kind"] == Int8.kind:
-            return Int8(grid, arrays.pop(f"{name}.codes"), arrays.pop(f"{name}.scale"), axis)
-        if about["kind"] == Sparse.kind:
+            packed = Int8(grid, arrays.pop(f"{name}.codes"), arrays.pop(f"{name}.scale"), axis)
+        elif about["kind"] == Sparse.kind:
+            shape = tuple(map(int, about["shape"]))
             values, bits = arrays.pop(f"{name}.values"), arrays.pop(f"{name}.bits")
-            sparse = Sparse(
-                grid, values, bits, tuple(map(int, about["shape"])), arrays.pop(f"{name}.scale", None), axis
-            )
-            _ = sparse.array  # fails here, not in the model, where the counts do not agree
-            return sparse
+            packed = Sparse(grid, values, bits, shape, arrays.pop(f"{name}.scale", None), axis)
+        else:
+            raise ValueError(f"unknown kind {about['kind']!r}; known: {Int8.kind}, {Sparse.kind}")
+        check(packed)
+        return packed
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise WeightsError(f"{path}: packed weight {name} is incomplete ({error!r}); copy or save it again") from error
-    raise WeightsError(f"{path}: packed weight {name} is of unknown kind {about['kind']!r}; known: int8, sparse")
+        raise WeightsError(f"{path}: packed weight {name} is damaged ({error!r}); copy or save it again") from error
+
+
+def check(packed: Int8 | Sparse) -> None:
+    """ValueError where the parts of a packed weight do not fit together: it fails here and not later in the model."""
+    whole = packed.codes.dtype == np.int8 if isinstance(packed, Int8) else check_sparse(packed)
+    channels = packed.shape[packed.axis]
+    scaled = packed.scale is None or (packed.scale.dtype == np.float32 and packed.scale.shape == (channels,))
+    grid = packed.grid is None or (0 < packed.grid.scale < np.inf and 0 <= packed.grid.zero_point <= 255)
+    if not (whole and scaled and grid):
+        raise ValueError("codes, scale or grid do not fit together")
+
+
+def check_sparse(packed: Sparse) -> bool:
+    """Whether there is a value for each bit that is set, and a bit for each weight."""
+    kept, dtype = packed.bits, np.int8 if packed.scale is not None else np.float32
+    if min(packed.full_shape) < 0 or kept.dtype != np.uint8 or kept.size != -(-packed.size // 8):
+        return False
+    count = int(np.unpackbits(kept, count=packed.size).sum())
+    return packed.values.dtype == dtype and packed.values.shape == (count,)
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from milestones import plots, report
-from tinytorch import Tensor, datasets, models, no_grad
+from tinytorch import datasets, models
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.losses import BinaryCrossEntropyLoss
 from tinytorch.core.optimizers import SGD
@@ -37,8 +37,7 @@ def achieve(run: report.Run) -> report.Achievement:
     trainer = Trainer(model, SGD(model.parameters(), lr=0.5), BinaryCrossEntropyLoss())
     losses = run.train(trainer, batches, "perceptron")
 
-    with no_grad():
-        predicted = model(Tensor(data.x_test)).data[:, 0] > 0.5
+    predicted = model.predict(data.x_test)[:, 0] > 0.5
     accuracy = float((predicted == data.y_test).mean())
 
     figure, (surface, curve) = plots.panels(MILESTONE.title, 2, widths=[1.25, 1])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from milestones import plots, report
-from tinytorch import Tensor, datasets, models, no_grad
+from tinytorch import datasets, models
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.optimizers import AdamW
 from tinytorch.core.training import CosineSchedule, CrossEntropyLoss, Trainer
@@ -38,8 +38,7 @@ def achieve(run: report.Run) -> report.Achievement:
     trainer = Trainer(model, optimizer, CrossEntropyLoss(label_smoothing=SMOOTHING), schedule)
     losses = run.train(trainer, batches, "mlp")
 
-    with no_grad():
-        predicted = model(Tensor(data.x_test)).data.argmax(1)
+    predicted = model.predict(data.x_test).argmax(1)
     right = predicted == data.y_test
 
     figure, (curve, matrix, mistakes) = plots.panels(MILESTONE.title, 3)

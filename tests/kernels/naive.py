@@ -1,4 +1,4 @@
-"""Plain, slow, float64 references for the kernels: what they have to compute, written so that it can be checked by eye."""
+"""Plain, slow, float64 references for the kernels, written so that they can be checked by eye."""
 
 from __future__ import annotations
 

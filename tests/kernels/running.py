@@ -1,5 +1,6 @@
-"""Runs one op's kernels where every mistake shows: nan in all memory not yet written, guard zones around all of it, the work
-split over threads at odd places, inputs compared afterwards.
+"""Runs one op's kernels where mistakes show: nan in memory not yet written, guard zones around it, work in parts.
+
+Inputs are compared with what they were before.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _run(op: str, arrays: tuple[np.ndarray | None, ...], params: dict[str, Any],
 
 def layouts(x: np.ndarray) -> list[np.ndarray]:
     """The same values row-major, in reverse axis order, with gaps between, and backwards in memory."""
-    gaps = np.full([2 * n for n in x.shape], np.nan, x.dtype)[tuple(slice(None, None, 2) for _ in x.shape)]
+    gaps = np.full([2 * n for n in x.shape], np.nan, x.dtype)[(..., *[slice(None, None, 2) for _ in x.shape])]
     gaps[...] = x
-    back = tuple(slice(None, None, -1) for _ in x.shape)
+    back = (..., *[slice(None, None, -1) for _ in x.shape])
     return [x.copy(), np.asfortranarray(x), gaps, x[back].copy()[back]]

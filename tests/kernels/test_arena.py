@@ -18,7 +18,7 @@ def alive_together(a, b):
 def test_live_buffers_never_overlap(lives):
     offsets, total = arena(lives)
     assert offsets.keys() == lives.keys()
-    for i, (first, last, nbytes) in lives.items():
+    for i, (_, _, nbytes) in lives.items():
         assert offsets[i] % ALIGNMENT == 0
         assert offsets[i] >= 0 and offsets[i] + nbytes <= total
         for j in lives:
@@ -33,9 +33,10 @@ def test_memory_is_used_again():
 
 
 def test_the_smallest_gap_that_fits_is_taken():
-    # 0 and 2 end at step 0 and leave gaps of 640 and 128 bytes; 4 needs 100.
-    lives = {0: (0, 0, 640), 1: (0, 9, 64), 2: (0, 0, 128), 3: (0, 9, 64), 4: (1, 2, 100)}
+    # 0 and 2 end at step 0 and leave gaps of 640 and 128 bytes, with 1 between them; 4 needs 100.
+    lives = {0: (0, 0, 640), 1: (0, 9, 320), 2: (0, 0, 128), 3: (0, 9, 64), 4: (1, 2, 100)}
     offsets, _ = arena(lives)
+    assert offsets[0] < offsets[1] < offsets[2] < offsets[3]
     assert offsets[4] == offsets[2]
 
 

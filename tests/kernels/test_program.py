@@ -32,30 +32,24 @@ def evaluate(build, output, *inputs):
     return out.inside.view(np.float32).reshape(output.shape), made
 
 
-@given(st.lists(st.tuples(st.sampled_from(("add", "mul", "relu", "neg")), st.integers(0, 9), st.integers(0, 9)), min_size=1))
+operation = st.tuples(st.sampled_from(("add", "mul", "relu", "neg")), st.integers(0, 9), st.integers(0, 9))
+
+
+@given(st.lists(operation, min_size=1))
 def test_any_graph_gives_what_numpy_gives(graph):
     """Temporaries of many lifetimes share the arena and never disturb one another."""
     numpy_does = {"add": np.add, "mul": np.multiply, "relu": lambda x: np.maximum(x, 0), "neg": np.negative}
-    build, x = Builder(), np.clip(normal(33), -1, 1)
-    refs, values = [build.input(x.shape), build.constant(x[::-1].copy())], [x, x[::-1]]
+    build, x, w = Builder(), normal(33), normal(33)
+    refs, values = [build.input(x.shape), build.constant(w)], [x, w]
     for name, i, j in graph:
         operands = [i % len(refs), j % len(refs)][: 2 if name in ("add", "mul") else 1]
+        with np.errstate(all="ignore"):  # products of products may become infinite, in both in the same way
+            values.append(numpy_does[name](*(values[k] for k in operands)))
         refs.append(registry.lowering(name)(build, *(refs[k] for k in operands)))
-        values.append(numpy_does[name](*(np.clip(values[k], -1e3, 1e3) for k in operands)))
-        if np.abs(values[-1]).max() > 1e3:  # stay where float32 sums are exact enough to compare
-            refs.pop()
-            values.pop()
-    if len(refs) == 2:
-        return
+    out = registry.lowering("add")(build, refs[-1], refs[0])  # so that the output depends on the input
     build.fold()
-    made = build.finish([refs[-1]])
-    output = np.full(x.shape, np.nan, np.float32)
-    arena = program.aligned(np.full(made.arena_bytes, 0xFF, np.uint8))
-    where = {"input0": x, "output0": output, "arena": arena}
-    made.run([where[base].ctypes.data for base in made.bases])
-    result = build.buffers[refs[-1].buffer].data if build.is_constant(refs[-1]) else output
-    result = result if result is output else result.view(np.float32)
-    np.testing.assert_allclose(result, values[-1], rtol=1e-6, atol=1e-6)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(evaluate(build, out, x)[0], values[-1] + x)
 
 
 def test_folding_runs_what_is_constant_and_keeps_the_rest():
@@ -104,7 +98,7 @@ def test_steps_check_their_arguments():
     x = build.input((3,))
     with pytest.raises(TypeError, match="step relu: 2 arguments given; it takes x, y, n"):
         build.step(elementwise.relu, x, x, items=1, cost_ns=0)
-    with pytest.raises(TypeError, match="step relu: n is .*; it has to be int"):
+    with pytest.raises(TypeError, match=r"step relu: n is .*; it has to be int"):
         build.step(elementwise.relu, x, x, x, items=1, cost_ns=0)
     with pytest.raises(TypeError, match="step relu: y is 3; it has to be Floats"):
         build.step(elementwise.relu, x, 3, 3, items=1, cost_ns=0)

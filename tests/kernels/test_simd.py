@@ -30,7 +30,7 @@ def test_the_widest_path_is_chosen():
 def test_unknown_and_impossible_paths():
     with pytest.raises(ValueError, match="KERNELS_SIMD: unknown path 'mmx'; known: avx512, avx2, generic"):
         simd.choose_path("mmx", AVX512)
-    with pytest.raises(ValueError, match="KERNELS_SIMD=avx512: this CPU lacks avx512bw.*; it can run: avx2, generic"):
+    with pytest.raises(ValueError, match=r"KERNELS_SIMD=avx512: this CPU lacks avx512bw.*; it can run: avx2, generic"):
         simd.choose_path("avx512", frozenset({"avx2", "fma"}))
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numba
 import pytest
 from threadpoolctl import threadpool_info
@@ -35,9 +40,35 @@ def test_blas_may_be_given_its_threads_back():
 
 @pytest.mark.parametrize("counts", ((0,), (-1,), (1, 0)))
 def test_less_than_one_is_refused(counts):
-    with pytest.raises(ValueError, match="set_num_threads: n is .* have to be at least 1"):
+    with pytest.raises(ValueError, match=r"set_num_threads: n is .* have to be at least 1"):
         threads.set_num_threads(*counts)
 
 
 def test_the_layer_has_a_name():
     assert threads.layer() in ("omp", "tbb", "workqueue")
+
+
+TOGETHER = """
+import threading
+import numpy as np
+from kernels import registry, threads
+x = np.ones((1024, 1024), np.float32)
+run = registry.program("sigmoid", (x,), {})
+def work():
+    for _ in range(30):
+        run(x)
+crowd = [threading.Thread(target=work) for _ in range(4)]
+for thread in crowd:
+    thread.start()
+for thread in crowd:
+    thread.join()
+print(threads.layer())
+"""
+
+
+def test_threads_may_launch_together_on_a_layer_that_cannot():
+    """Numba's workqueue layer ends the process when two threads launch at once; ours wait for one another."""
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", TOGETHER], cwd=root, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "workqueue\n"), done.stderr

@@ -111,8 +111,7 @@ def test_a_worker_whose_parent_is_gone_ends():
     watchdog.start()
     try:
         worker.send(process.stdin, worker.asdict(job("plain")))
-        while b"ready" not in process.stdout.readline():
-            pass
+        assert any(b"ready" in line for line in process.stdout)
         process.stdin.close()
         assert process.wait() == 1
     finally:

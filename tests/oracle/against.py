@@ -1,4 +1,7 @@
-"""The same arrays through this project and through PyTorch: results and gradients must agree."""
+"""The same arrays through this project and through PyTorch: results and gradients must agree.
+
+Whoever imports this file is skipped where PyTorch is not installed.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
+import pytest
 
 from tests.tolerance import NMSE_REDUCTION, nmse
 from tinytorch import Tensor
 from tinytorch.core.tensor import apply
 from tinytorch.engine.op import Op
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)  # the shapes are small, and two pools of threads would wait for each other
 
 # Both sides round in float32; in float64 rounding is out of sight and what is left would be mathematics.
 BOUND = {np.float32: NMSE_REDUCTION, np.float64: 1e-20}
@@ -31,7 +37,7 @@ def pairs(arrays: Sequence[np.ndarray], dtype: Any) -> tuple[list[Tensor], list[
 def compare(
     dtype: Any, arrays: Sequence[np.ndarray], ours: Callable[..., Tensor], theirs: Callable[..., torch.Tensor]
 ) -> None:
-    """ours(*tensors) == theirs(*torch tensors), and so are the gradients of every floating input, for a random gradient."""
+    """ours(*tensors) == theirs(*torch tensors), and so are the gradients of all floating inputs."""
     inputs, torch_inputs = pairs(arrays, dtype)
     y, torch_y = ours(*inputs), theirs(*torch_inputs)
     assert y.dtype == dtype

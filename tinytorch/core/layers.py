@@ -62,12 +62,7 @@ class Layer:
     def named_children(self) -> Iterator[tuple[str, Layer]]:
         """Layers directly inside, with the attribute (and position) that holds them."""
         for name, value in vars(self).items():
-            if isinstance(value, Layer):
-                yield name, value
-            elif isinstance(value, list | tuple):
-                yield from ((f"{name}.{i}", v) for i, v in enumerate(value) if isinstance(v, Layer))
-            elif isinstance(value, dict):
-                yield from ((f"{name}.{k}", v) for k, v in value.items() if isinstance(v, Layer))
+            yield from layers_in(name, value)
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """This layer and all below, each once, depth first, with dotted names."""
@@ -153,6 +148,15 @@ class Layer:
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n".join([f"{type(self).__name__}(", *children, ")"])
+
+
+def layers_in(name: str, value: Any) -> Iterator[tuple[str, Layer]]:
+    """The layers that a value is or contains, lists, tuples and dicts inside each other included."""
+    if isinstance(value, Layer):
+        yield name, value
+    elif isinstance(value, list | tuple | dict):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from layers_in(f"{name}.{key}", item)
 
 
 def uniform_parameter(shape: tuple[int, ...], fan_in: int) -> Tensor:

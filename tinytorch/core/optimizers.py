@@ -14,6 +14,8 @@ from tinytorch.engine import ops
 class Optimizer:
     """Holds the parameters and their moments; `step()` changes parameters in place, `zero_grad()` forgets gradients."""
 
+    moment_names: tuple[str, ...] = ()
+
     def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float) -> None:
         self.params = list(params)
         if not self.params:
@@ -48,19 +50,31 @@ class Optimizer:
         return {"step_count": self.step_count, "lr": self.lr, "moments": flat}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step_count, self.lr = int(state["step_count"]), float(state["lr"])
-        self.moments = [{} for _ in self.params]
+        """Take over a `state_dict()`, or nothing: ValueError for moments of another model or kind of optimizer."""
+        moments: list[dict[str, np.ndarray]] = [{} for _ in self.params]
         for key, value in state["moments"].items():
-            i, name = key.split(".", 1)
-            if int(i) >= len(self.params) or value.shape != self.params[int(i)].shape:
+            index, _, name = key.partition(".")
+            i = int(index)
+            if name not in self.moment_names:
+                raise ValueError(
+                    f"load_state_dict: {type(self).__name__} has no moment {name!r}, it has "
+                    f"{', '.join(self.moment_names)}; load the state of the same kind of optimizer"
+                )
+            if not 0 <= i < len(self.params) or value.shape != self.params[i].shape:
                 raise ValueError(
                     f"load_state_dict: moment {key} {value.shape} fits no parameter; load the same model's state"
                 )
-            self.moments[int(i)][name] = value.copy()
+            moments[i][name] = value.copy()
+        for i, found in enumerate(moments):
+            if found and len(found) < len(self.moment_names):
+                raise ValueError(f"load_state_dict: parameter {i} has only {', '.join(found)}; save the state again")
+        self.step_count, self.lr, self.moments = int(state["step_count"]), float(state["lr"]), moments
 
 
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum, Nesterov's form and weight decay. Sutskever et al. 2013, section 2."""
+
+    moment_names = ("velocity",)
 
     def __init__(
         self,
@@ -86,6 +100,7 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Kingma and Ba 2015, algorithm 1; weight decay is added to the gradient."""
 
+    moment_names = ("m", "v")
     decoupled = False
 
     def __init__(

@@ -36,7 +36,8 @@ class Conv2d(Layer):
     ) -> None:
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"Conv2d: in_channels {in_channels} and out_channels {out_channels} must be multiples of groups {groups}"
+                f"Conv2d: in_channels {in_channels} and out_channels {out_channels} must be multiples of "
+                f"groups {groups}; change one of them"
             )
         self.groups = groups
         self.kernel_size, self.stride = pair("kernel_size", kernel_size), pair("stride", stride)

@@ -107,6 +107,7 @@ class Trainer:
 
         A prediction is the largest of several outputs, or whether a single output is above one half.
         """
+        mode = self.model.training
         self.model.eval()
         total, correct, rows = 0.0, 0, 0
         with no_grad():
@@ -117,7 +118,7 @@ class Trainer:
                 single = out.ndim < 2 or out.shape[1] == 1
                 predicted = out.data > 0.5 if single else out.data.argmax(1)
                 correct += int((predicted.reshape(len(x), -1) == y.data.reshape(len(x), -1)).all(1).sum())
-        self.model.train()
+        self.model.train(mode)
         mean = total / rows if rows else 0.0
         self.history["eval_loss"].append(mean)
         return mean, correct / rows if rows else 0.0
@@ -174,9 +175,11 @@ class Trainer:
             with safe_open(path, framework="numpy") as file:
                 progress = json.loads((file.metadata() or {})["trainer"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
-            state = {k.removeprefix("model."): v for k, v in arrays.items() if k.startswith("model.")}
-            moments = {k.removeprefix("moment."): v for k, v in arrays.items() if k.startswith("moment.")}
+            moments = {k.removeprefix("moment."): arrays.pop(k) for k in list(arrays) if k.startswith("moment.")}
+            state = {k.removeprefix("model."): v for k, v in arrays.items()}
             optimizer = {"step_count": progress["step_count"], "lr": progress["lr"], "moments": moments}
+            epoch, step = int(progress["epoch"]), int(progress["step"])
+            history = {name: [float(value) for value in progress["history"][name]] for name in self.history}
             before = self.optimizer.state_dict()
             self.optimizer.load_state_dict(optimizer)
             try:
@@ -184,6 +187,6 @@ class Trainer:
             except (KeyError, ValueError):
                 self.optimizer.load_state_dict(before)
                 raise
-            self.epoch, self.step, self.history = progress["epoch"], progress["step"], progress["history"]
-        except (SafetensorError, KeyError, ValueError) as error:
+            self.epoch, self.step, self.history = epoch, step, history
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise WeightsError(f"{path}: not a checkpoint of this model ({error}); save it again") from error

@@ -1,0 +1,294 @@
+"""The training loop: what an epoch does, when it stops, and that it goes on from a checkpoint bit by bit."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tinytorch import (
+    SGD,
+    Adam,
+    AdamW,
+    BatchNorm2d,
+    BinaryCrossEntropyLoss,
+    Conv2d,
+    CosineSchedule,
+    CrossEntropyLoss,
+    DataLoader,
+    Dropout,
+    Flatten,
+    Linear,
+    MSELoss,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tensor,
+    TensorDataset,
+    Trainer,
+    clip_grad_norm,
+    datasets,
+)
+from tinytorch.core.training import NonFiniteLoss
+from tinytorch.weights import WeightsError
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+
+def classification(n=24, features=4, classes=3):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((n, features)).astype(np.float32), rng.integers(0, classes, n)
+
+
+def net(seed=0):
+    np.random.seed(seed)
+    return Sequential(Linear(4, 8), ReLU(), Linear(8, 3))
+
+
+def batches(size, shuffle=False):
+    return DataLoader(TensorDataset(*classification()), size, shuffle=shuffle, seed=1)
+
+
+def same(a, b):
+    for (name, x), (_, y) in zip(a.state_dict().items(), b.state_dict().items(), strict=True):
+        np.testing.assert_array_equal(x, y, err_msg=name)
+
+
+def test_training_learns_and_keeps_a_history():
+    data = datasets.load("clusters")
+    np.random.seed(0)
+    model = Sequential(Linear(2, 1), Sigmoid())
+    trainer = Trainer(model, SGD(model.parameters(), lr=0.5), BinaryCrossEntropyLoss(), CosineSchedule(0.5, 0.1, 4))
+    loader = DataLoader(TensorDataset(data.x_train, data.y_train[:, None]), 50, shuffle=True, seed=0)
+    losses = [trainer.train_epoch(loader) for _ in range(4)]
+    loss, accuracy = trainer.evaluate(DataLoader(TensorDataset(data.x_test, data.y_test[:, None])))
+    assert losses[-1] < losses[0] / 2 and accuracy > 0.95 and loss < 0.2
+    assert trainer.history["train_loss"] == losses and trainer.history["eval_loss"] == [loss]
+    assert trainer.history["learning_rates"] == pytest.approx([0.5, 0.441421, 0.3, 0.158579], rel=1e-5)
+    assert trainer.epoch == 4 and trainer.step == 4 * 6
+
+
+def test_the_mean_loss_counts_rows_and_not_batches():
+    model = Sequential(Flatten())
+    w = Tensor([1.0], requires_grad=True)
+    trainer = Trainer(model, SGD([w], lr=0.0), lambda x, y: x.mean() * w)
+    x = np.array([[1.0], [1.0], [1.0], [9.0]], np.float32)  # batches of three and one
+    assert trainer.train_epoch(DataLoader(TensorDataset(x, x), 3)) == pytest.approx(3.0)
+
+
+def test_accumulated_gradients_equal_those_of_one_big_batch():
+    small, big = net(), net()
+    a = Trainer(small, AdamW(small.parameters(), lr=0.01), CrossEntropyLoss())
+    b = Trainer(big, AdamW(big.parameters(), lr=0.01), CrossEntropyLoss())
+    a.train_epoch(batches(4), accumulation_steps=3)
+    b.train_epoch(batches(12))
+    assert a.step == b.step == 2
+    for x, y in zip(small.parameters(), big.parameters()):
+        np.testing.assert_allclose(x.data, y.data, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_left_of_an_accumulation_still_makes_a_step():
+    model = net()
+    trainer = Trainer(model, SGD(model.parameters(), lr=0.01), CrossEntropyLoss())
+    trainer.train_epoch(batches(4), accumulation_steps=4)  # six batches: four and two
+    assert trainer.step == 2 and all(p.grad is None for p in model.parameters())
+
+
+def test_clip_grad_norm_scales_all_gradients_together():
+    a, b = Tensor([0.0, 0.0], requires_grad=True), Tensor([0.0], requires_grad=True)
+    a.grad, b.grad = np.array([3.0, 0], np.float32), np.array([4.0], np.float32)
+    assert clip_grad_norm([a, b, Tensor([1.0], requires_grad=True)], 1.0) == pytest.approx(5)
+    np.testing.assert_allclose(a.grad, [0.6, 0], rtol=1e-6)
+    np.testing.assert_allclose(b.grad, [0.8], rtol=1e-6)
+    assert clip_grad_norm([a, b], 1.5) == pytest.approx(1)
+    np.testing.assert_allclose(b.grad, [0.8], rtol=1e-6)  # already short enough
+
+
+def test_the_trainer_clips():
+    model = net()
+    before = model.state_dict()
+    Trainer(model, SGD(model.parameters(), lr=1.0), CrossEntropyLoss(), grad_clip_norm=1e-3).train_epoch(batches(24))
+    moved = math.sqrt(sum(float(((v - before[k]) ** 2).sum()) for k, v in model.state_dict().items()))
+    assert moved == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_cosine_schedule():
+    schedule = CosineSchedule(max_lr=1.0, min_lr=0.2, total_epochs=10)
+    assert [schedule.get_lr(e) for e in (0, 5, 10, 99)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+    with pytest.raises(ValueError, match="total_epochs is 0, it must be at least 1"):
+        CosineSchedule(total_epochs=0)
+
+
+def test_evaluation_runs_in_eval_mode_without_gradients_and_restores_the_mode():
+    dropped = Sequential(Dropout(0.99), Linear(4, 3))
+    trainer = Trainer(dropped, SGD(dropped.parameters()), CrossEntropyLoss())
+    assert trainer.evaluate(batches(8)) == trainer.evaluate(batches(5))
+    assert dropped.training and dropped[0].training
+    dropped.eval()
+    trainer.evaluate(batches(8))
+    assert not dropped.training
+    assert all(p.grad is None for p in dropped.parameters())
+
+
+def test_accuracy_of_several_outputs_and_of_one():
+    x = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)
+    model = Sequential(Flatten())
+    w = Tensor([1.0], requires_grad=True)
+    trainer = Trainer(model, SGD([w]), CrossEntropyLoss())
+    assert trainer.evaluate(DataLoader(TensorDataset(x, np.array([1, 0, 0, 1])), 3))[1] == 0.5
+    single = Trainer(model, SGD([w]), BinaryCrossEntropyLoss())
+    loader = DataLoader(TensorDataset(x[:, :1], np.array([[0], [1], [1], [1]])), 3)
+    assert single.evaluate(loader)[1] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("poison", "text"),
+    [
+        (lambda m, x: x.__setitem__((0, 0), np.nan), "the input already contains nan or infinity"),
+        (lambda m, x: m[2].weight.data.__setitem__((0, 0), np.inf), "parameter 2.weight contains nan or infinity"),
+        (lambda m, x: m[2].weight.data.__imul__(np.float32(1e38)),
+         r"layer 2 \(linear\) gives the first nan or infinity; lower the learning rate, clip gradients, or look"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
+def test_a_loss_that_is_not_finite_stops_and_names_step_and_layer(poison, text):
+    model, (x, y) = net(), classification()
+    trainer = Trainer(model, SGD(model.parameters(), lr=0.01), CrossEntropyLoss())
+    trainer.train_epoch(DataLoader(TensorDataset(x, y), 8))
+    poison(model, x)
+    with pytest.raises(NonFiniteLoss, match=rf"train: the loss is -?(nan|inf) at step 3 \(epoch 1\): {text}"):
+        trainer.train_epoch(DataLoader(TensorDataset(x * np.float32(1e2), y), 8))
+
+
+def test_a_broken_loss_function_is_told_from_a_broken_model():
+    model = net()
+    trainer = Trainer(model, SGD(model.parameters()), lambda out, y: out.sum() * float("nan"))
+    with pytest.raises(NonFiniteLoss, match="all layers are finite, so it is the loss function itself"):
+        trainer.train_epoch(batches(8))
+
+
+# -- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def image_trainer(seed):
+    np.random.seed(seed)
+    model = Sequential(Conv2d(1, 4, 3, padding=1), BatchNorm2d(4), ReLU(), Flatten(), Linear(256, 10))
+    return Trainer(model, Adam(model.parameters(), lr=0.01), CrossEntropyLoss(), CosineSchedule(0.01, 0.001, 4), 1.0)
+
+
+def image_batches():
+    data = datasets.load("digits-images")
+    return list(DataLoader(TensorDataset(data.x_train[:96], data.y_train[:96]), 32))
+
+
+def test_a_checkpoint_goes_on_bit_by_bit(tmp_path):
+    loader, straight, halted, resumed = image_batches(), image_trainer(0), image_trainer(0), image_trainer(9)
+    for _ in range(4):
+        straight.train_epoch(loader)
+    for _ in range(2):
+        halted.train_epoch(loader)
+    halted.save_checkpoint(tmp_path / "half.safetensors")
+    resumed.load_checkpoint(tmp_path / "half.safetensors")
+    for _ in range(2):
+        resumed.train_epoch(loader)
+    same(resumed.model, straight.model)  # batch norm's running statistics included
+    assert resumed.history == straight.history
+    assert (resumed.epoch, resumed.step) == (straight.epoch, straight.step) == (4, 12)
+
+
+def everything(trainer):
+    state = copy.deepcopy((trainer.model.state_dict(), trainer.optimizer.state_dict(), trainer.history))
+    return state, trainer.epoch, trainer.step
+
+
+def assert_unchanged(trainer, before):
+    np.testing.assert_equal(everything(trainer), before)
+
+
+@pytest.fixture(scope="module")
+def trained(backend, tmp_path_factory):
+    """A small trainer after an epoch, and its checkpoint."""
+    model = net()
+    trainer = Trainer(model, Adam(model.parameters(), lr=0.01), CrossEntropyLoss())
+    trainer.train_epoch(batches(8))
+    path = tmp_path_factory.mktemp("checkpoint") / "c.safetensors"
+    trainer.save_checkpoint(path)
+    return trainer, path
+
+
+def test_a_truncated_checkpoint_changes_nothing(trained, tmp_path):
+    trainer, good = trained
+    content, before, bad = good.read_bytes(), everything(trainer), tmp_path / "bad.safetensors"
+    for length in [0, 1, 7, 8, 9, *range(10, len(content), len(content) // 40), len(content) - 1]:
+        bad.write_bytes(content[:length])
+        with pytest.raises(WeightsError, match=r"bad.safetensors: not a checkpoint of this model \(.*\); save it again"):
+            trainer.load_checkpoint(bad)
+    assert_unchanged(trainer, before)
+
+
+def test_a_damaged_header_is_refused_or_harmless(trained, tmp_path):
+    """Every single-bit error in the description of the arrays: it loads the same numbers or changes nothing."""
+    trainer, good = trained
+    content, before, bad = good.read_bytes(), everything(trainer), tmp_path / "bad.safetensors"
+    header = 8 + int.from_bytes(content[:8], "little")
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        at, bit = int(rng.integers(0, header)), int(rng.integers(0, 8))
+        bad.write_bytes(content[:at] + bytes([content[at] ^ (1 << bit)]) + content[at + 1 :])
+        try:
+            trainer.load_checkpoint(bad)
+        except WeightsError:
+            refused += 1
+            assert_unchanged(trainer, before)
+        else:
+            trainer.load_checkpoint(good)  # the flip changed a digit of the progress, say
+    assert refused > 200
+    assert_unchanged(trainer, before)
+
+
+@pytest.mark.parametrize("change", ["epoch", "history", "lr", "no trainer", "list"])
+def test_progress_that_makes_no_sense_changes_nothing(trained, tmp_path, change):
+    from safetensors.numpy import load_file, save_file
+
+    trainer, good = trained
+    progress = {"epoch": 1, "step": 1, "history": dict.fromkeys(trainer.history, [1.0]), "lr": 0.1, "step_count": 1}
+    if change in progress:
+        progress[change] = {"not": "this"}
+    metadata = {"other": "x"} if change == "no trainer" else {"trainer": "[]" if change == "list" else json.dumps(progress)}
+    save_file(load_file(good), tmp_path / "odd.safetensors", metadata)
+    before = everything(trainer)
+    with pytest.raises(WeightsError, match="not a checkpoint of this model"):
+        trainer.load_checkpoint(tmp_path / "odd.safetensors")
+    assert_unchanged(trainer, before)
+
+
+def test_a_checkpoint_of_another_model_or_optimizer_changes_nothing(trained):
+    _, good = trained
+    other = Sequential(Linear(4, 9), ReLU(), Linear(9, 3))
+    for trainer in (
+        Trainer(other, Adam(other.parameters()), CrossEntropyLoss()),
+        Trainer(net(), SGD(net().parameters(), momentum=0.9), CrossEntropyLoss()),
+    ):
+        before = everything(trainer)
+        with pytest.raises(WeightsError, match="not a checkpoint of this model"):
+            trainer.load_checkpoint(good)
+        assert_unchanged(trainer, before)
+
+
+def test_a_missing_checkpoint_says_so(trained, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        trained[0].load_checkpoint(tmp_path / "none.safetensors")
+
+
+def test_mse_trains_too():
+    np.random.seed(0)
+    x = np.linspace(-1, 1, 32, dtype=np.float32)[:, None]
+    model = Linear(1, 1)
+    trainer = Trainer(model, SGD(model.parameters(), lr=0.3), MSELoss())
+    for _ in range(60):
+        trainer.train_epoch([(Tensor(x), Tensor(3 * x - 1))])
+    assert model.weight.item() == pytest.approx(3, abs=1e-2) and model.bias.item() == pytest.approx(-1, abs=1e-3)
