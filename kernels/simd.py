@@ -35,7 +35,8 @@ class Path(NamedTuple):
     lanes: int
     # Tall first. height x 2 accumulators + 2 columns + 1 broadcast must fit in the registers (32 with AVX-512, else
     # 16), and at least 8 accumulators hide the 4 cycles of two multiply-add units. 1 must come last, so that every row
-    # is covered.
+    # is covered. Measured with AVX-512: 8 rows are as quick as 12 on products (172 GFLOP/s at 256, limit 177), quicker
+    # on convolutions of small images (154 against 117 to 151 at 4 x 4); 6 and 4 rows lose up to 5 and 15 %.
     heights: tuple[int, ...]
     features: frozenset[str]
 

@@ -39,7 +39,7 @@ def set_num_threads(n: int, blas: int = 1) -> int:
 
 
 def prepare() -> None:
-    """Called before the first kernel runs: a short spin for the OpenMP pool, unless the user chose, and BLAS on one thread."""
+    """To be called before kernels run: a short spin for the OpenMP pool unless the user chose; BLAS gets one thread."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     set_num_threads(_threads)

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -72,15 +73,13 @@ class Run:
     def train(self, trainer: Trainer, batches: DataLoader, label: str) -> list[float]:
         """Train for all epochs with a progress bar; return the mean loss of each.
 
-        Memory is traced during the first epoch only, since tracing slows Python down and later epochs do the same work.
+        Memory is traced during the last epoch only: tracing slows Python down, and the first epoch also loads kernels.
         """
-        start, losses = perf_counter(), []
+        start, losses, memory = perf_counter(), [], profiler.peak_memory()
         with tqdm(total=self.epochs, desc=label, unit="epoch", dynamic_ncols=True) as bar:
-            with profiler.peak_memory() as memory:
-                losses.append(trainer.train_epoch(batches))
-            bar.update()
-            for _ in range(1, self.epochs):
-                losses.append(trainer.train_epoch(batches))
+            for epoch in range(self.epochs):
+                with memory if epoch == self.epochs - 1 else nullcontext():
+                    losses.append(trainer.train_epoch(batches))
                 bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
                 bar.update()
         self.seconds += perf_counter() - start

@@ -127,7 +127,7 @@ def run_submit(options: argparse.Namespace) -> int:
     from kernels.threads import set_num_threads
     from mlperf import pipeline
 
-    set_num_threads(entry.threads)
+    set_num_threads(entry.threads, blas=entry.threads)
     with phase("pipeline", len(STAGES), "stage") as bar:
 
         def done(stage: str) -> None:

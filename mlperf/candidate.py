@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numba.core import event
 
+from kernels.threads import set_num_threads
 from mlperf import tasks
 from mlperf.harness import Arm
 from mlperf.worker import Pair
@@ -68,9 +69,11 @@ def pair(task: str, candidate: str, candidate_sha256: str, form: Form, samples: 
     model = chosen.build()
     weights.load(model, candidate, resize=True)
     asked = queries(np.load(samples))
+    candidate_run = candidate_arm(model, form, asked[0], threads)
+    set_num_threads(threads, blas=threads)  # building the candidate left BLAS with one, but the reference may use all
     return Pair(
         ref=reference_arm(chosen.reference()),
-        opt=candidate_arm(model, form, asked[0], threads),
+        opt=candidate_run,
         samples=asked,
         labels=chosen.labels,
         compiled=lambda: compilations.count,

@@ -45,7 +45,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "3ff62417258fe1c739b8b96cbde82d2a12f88bd8f6bf1fdeaedbba1622a572ba"
+REFERENCE_CODE_SHA256 = "a933002cd5570291026864fd81f27d3d50a1e8558a4a87c8ba6a2a2d5b6e9374"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:

@@ -47,16 +47,18 @@ def load(model: Layer, path: str | os.PathLike, resize: bool = False) -> None:
     """Take over everything from a file, or nothing.
 
     With `resize`, shapes come from the file (channels may have been pruned away). Raises WeightsError for a damaged
-    file, and for entries that are missing, unknown or of another shape or dtype; FileNotFoundError where there is none.
+    file, and for entries that are missing, unknown, of another shape, or not floating; FileNotFoundError where there
+    is none.
     """
     arrays, packed = read(path)
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     values: dict[str, Tensor] = {}
-    for name in parameters:
+    for name, parameter in parameters.items():
         if name in packed:
             values[name] = Packed(unpack(path, name, packed[name], arrays))
         elif name in arrays:
-            values[name] = Tensor(arrays.pop(name))
+            array = arrays.pop(name)
+            values[name] = Tensor(array, dtype=parameter.dtype if array.dtype.kind == "f" else array.dtype)
     missing = sorted((parameters.keys() - values.keys()) | (buffers.keys() - arrays.keys()))
     unknown = sorted(arrays.keys() - buffers.keys())
     if missing or unknown:

@@ -131,12 +131,10 @@ def test_train_and_eval_reach_every_layer():
 def test_linear_computes_x_w_plus_b():
     layer = Linear(3, 2)
     x = RNG.standard_normal((4, 5, 3)).astype(np.float32)
-    np.testing.assert_allclose(
-        layer(Tensor(x)).data, x @ layer.weight.data + layer.bias.data, rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(layer(Tensor(x)).data, x @ layer.weight.data + layer.bias.data, rtol=1e-5, atol=1e-6)
     assert (layer.in_features, layer.out_features) == (3, 2) and layer.weight.shape == (3, 2)
     assert Linear(3, 2, bias=False).bias is None
-    with pytest.raises(ValueError, match=r"linear: x is \(4, 5\), w is \(3, 2\): in_features differ \(5 != 3\); flatten"):
+    with pytest.raises(ValueError, match=r"linear: x is \(4, 5\), w is \(3, 2\): in_features differ"):
         layer(Tensor(np.zeros((4, 5))))
 
 
@@ -158,7 +156,7 @@ def test_dropout_keeps_the_mean_and_is_seeded():
     assert not (y == Dropout(0.25, seed=2)(x).data).all()
     np.testing.assert_array_equal(Dropout(1.0)(x).data, 0)
     assert Dropout(0.5).eval()(x) is x and Dropout(0)(x) is x and Dropout(0.9)(x, training=False) is x
-    with pytest.raises(ValueError, match="Dropout: p is 1.5, it is a probability: choose it from 0 to 1"):
+    with pytest.raises(ValueError, match=r"Dropout: p is 1\.5, it is a probability: choose it from 0 to 1"):
         Dropout(1.5)
 
 

@@ -1,4 +1,4 @@
-"""Image layers: constructor checks, shapes, and batch norm in both modes. The ops themselves are tested in tests/engine."""
+"""Image layers: constructor checks, shapes, and batch norm in both modes. Ops are tested in tests/engine."""
 
 from __future__ import annotations
 

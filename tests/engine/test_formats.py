@@ -45,11 +45,12 @@ def test_int8_scale_is_largest_over_127_for_each_channel():
     assert Int8.pack(w, axis=-1).scale.tolist() == columns.scale.tolist()
 
 
-@pytest.mark.parametrize("w", [np.full((2, 3), 1e-44, np.float32), np.full((2, 3), 3.4e38, np.float32)])
-def test_int8_at_the_ends_of_float32(w):
+@pytest.mark.parametrize("value", [1e-44, 2.6e-43, 1e-38, 3.4e38])
+def test_int8_at_the_ends_of_float32(value):
+    w = np.full((2, 3), value, np.float32)
     packed = Int8.pack(w, axis=0)
-    assert np.isfinite(packed.scale).all() and (packed.scale > 0).all()
-    np.testing.assert_allclose(packed.array, w, rtol=1e-6, atol=1e-40)
+    assert np.isfinite(packed.scale).all() and (packed.scale > 0).all() and (packed.codes >= 0).all()
+    np.testing.assert_allclose(packed.array, w, rtol=1e-6, atol=1e-36)
 
 
 def test_int8_of_float64_stores_float32_scales():

@@ -24,7 +24,9 @@ def evaluate(graph: Graph, x: np.ndarray) -> np.ndarray:
 
 
 def small_cnn() -> Sequential:
-    model = Sequential(Conv2d(2, 4, 3, padding=1), BatchNorm2d(4), ReLU(), Flatten(), Dropout(0.5), Linear(64, 3), ReLU())
+    model = Sequential(
+        Conv2d(2, 4, 3, padding=1), BatchNorm2d(4), ReLU(), Flatten(), Dropout(0.5), Linear(64, 3), ReLU()
+    )
     norm = model.layers[1]
     norm.running_mean[:] = RNG.standard_normal(4)
     norm.running_var[:] = RNG.uniform(0.5, 2, 4)

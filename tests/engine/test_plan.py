@@ -1,11 +1,23 @@
-"""Plans: equal to the eager model, honest about what they refuse, and readable. Their tables are kept as golden text."""
+"""Plans: equal to the eager model, honest about what they refuse. Their tables are kept as golden text."""
 
 import gc
 
 import numpy as np
 import pytest
 
-from tinytorch import AvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, Softmax, Tensor, models
+from tinytorch import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Softmax,
+    Tensor,
+    models,
+)
 from tinytorch.core.layers import Packed
 from tinytorch.engine.formats import Grid, Int8
 from tinytorch.engine.plan import NMSE_BOUND, PlanError, capture, nmse
@@ -63,8 +75,8 @@ def test_threads_do_not_change_a_bit(name, threads):
 def test_a_net_with_everything_that_is_folded():
     np.random.seed(1)
     model = Sequential(
-        Conv2d(3, 5, 3, stride=2, padding=1), BatchNorm2d(5), ReLU(), AvgPool2d(2), Conv2d(5, 7, (1, 3), bias=False), ReLU(),
-        MaxPool2d(2, stride=1), Flatten(), Linear(14, 4), Softmax(),
+        Conv2d(3, 5, 3, stride=2, padding=1), BatchNorm2d(5), ReLU(), AvgPool2d(2), Conv2d(5, 7, (1, 3), bias=False),
+        ReLU(), MaxPool2d(2, stride=1), Flatten(), Linear(14, 4), Softmax(),
     )  # fmt: skip
     model(Tensor(sample(8, 3, 12, 16)))  # running statistics that are not 0 and 1
     model.eval()
@@ -110,7 +122,7 @@ def test_nan_goes_through():
 
 
 def test_an_op_without_kernel_is_named():
-    with pytest.raises(PlanError, match="op power has no kernel; known: .*conv2d.*run the eager model"):
+    with pytest.raises(PlanError, match=r"op power has no kernel; known: .*conv2d.*run the eager model"):
         capture(lambda x: (Tensor(np.full((1, 2), 2.0, np.float32)) ** Tensor(x)).data, np.ones((1, 2), np.float32))
 
 

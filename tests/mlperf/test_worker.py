@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +22,16 @@ def job(factory, **arguments):
     return Job(f"contestants:{factory}", arguments, BRIEF)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def contestants():
+    """Workers import as their parent does, so `contestants.py` beside this file is made importable here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent)
+        yield
+
+
 @pytest.fixture(scope="module")
-def report():
+def report(contestants):
     pairs = []
     return measure(job("plain", offset=5), 2, lambda: pairs.append(1)), len(pairs)
 

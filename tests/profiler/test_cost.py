@@ -1,0 +1,70 @@
+"""Parameters and FLOPs: exact integers, worked out by hand, and the model as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import profiler
+from tinytorch import BatchNorm2d, Conv2d, Dropout, Layer, Linear, Sequential, Tensor, datasets, models
+from tinytorch.engine.dispatch import backend as current
+
+pytestmark = pytest.mark.usefixtures("backend")
+
+# multiply-adds of linear and convolution layers, twice; then activations, pools and sigmoids as their ops declare
+BY_HAND = {
+    "perceptron": (3, 2 * 2 + 4),
+    "xor": (17, 2 * (2 * 4 + 4) + 4 + 4),
+    "mlp": (6570, 2 * (64 * 64 + 64 * 32 + 32 * 10) + 64 + 32),
+    "cnn": (6090, 2 * (16 * 9 * 64 + 32 * 144 * 16 + 1280) + 16 * 64 + 16 * 16 * 4 + 32 * 16 + 32 * 4 * 4),
+}
+DATA = {"perceptron": "clusters", "xor": "xor", "mlp": "digits", "cnn": "digits-images"}
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_milestone_nets_by_hand(name):
+    model, x = models.MODELS[name](), datasets.load(DATA[name]).x_test
+    assert (profiler.parameters(model), profiler.flops(model, x[:1])) == BY_HAND[name]
+    assert profiler.flops(model, x[:7]) == 7 * BY_HAND[name][1]
+
+
+def test_stride_padding_dilation_and_groups_count():
+    x = np.zeros((2, 4, 9, 9), np.float32)
+    assert profiler.flops(Conv2d(4, 8, 3, stride=2, padding=1), x) == 2 * 2 * 8 * 25 * 4 * 9
+    assert profiler.flops(Conv2d(4, 8, 3, dilation=2), x) == 2 * 2 * 8 * 25 * 4 * 9
+    assert profiler.flops(Conv2d(4, 8, 3, groups=4), x) == 2 * 2 * 8 * 49 * 9
+
+
+def test_shared_parameters_count_once_and_shared_work_twice():
+    tied = Linear(3, 3)
+    assert profiler.parameters(Sequential(tied, tied)) == 12
+    assert profiler.flops(Sequential(tied, tied), np.zeros((1, 3))) == 2 * profiler.flops(tied, np.zeros((1, 3)))
+
+
+def test_a_model_of_any_make_is_counted_without_knowing_its_class():
+    class Odd(Layer):
+        def __init__(self):
+            self.w = Tensor(np.ones((3, 5)), requires_grad=True)
+
+        def forward(self, a, b):
+            return (a @ self.w) * b
+
+    assert profiler.flops(Odd(), np.ones((2, 3)), Tensor(np.ones((2, 5)))) == 2 * 2 * 3 * 5 + 10
+    assert profiler.parameters(Odd()) == 15
+
+
+def test_counting_leaves_the_model_its_modes_and_the_backend_alone():
+    model = Sequential(Conv2d(1, 2, 3), BatchNorm2d(2), Dropout(0.5))
+    model[1].eval()
+    before, chosen = model.state_dict(), current()
+    np.random.seed(0)
+    profiler.flops(model, np.ones((2, 1, 5, 5)))
+    drawn = np.random.random()
+    np.random.seed(0)
+    assert drawn == np.random.random()
+    assert [layer.training for layer in model.modules()] == [True, True, False, True] and current() == chosen
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    with pytest.raises(ValueError, match="conv2d"):
+        profiler.flops(model, np.ones((2, 3, 5, 5)))
+    assert model.training and not model[1].training and current() == chosen

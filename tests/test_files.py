@@ -1,0 +1,94 @@
+"""Writing files: there whole, or not at all, whatever goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tinytorch import Linear, Sequential, weights
+from tinytorch.files import write_atomically
+
+
+def test_a_file_is_written_whole_and_readable(tmp_path):
+    assert write_atomically(tmp_path / "a", b"content") == 7
+    assert (tmp_path / "a").read_bytes() == b"content"
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+    write_atomically(tmp_path / "a", b"")
+    assert (tmp_path / "a").read_bytes() == b"" and os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace", "chmod"])
+def test_whatever_fails_nothing_half_written_stays(tmp_path, monkeypatch, failing):
+    write_atomically(tmp_path / "a", b"old")
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, failing, fail)
+    with pytest.raises(OSError, match=r"cannot write .*a: No space left on device; free some space or choose another"):
+        write_atomically(tmp_path / "a", b"new")
+    assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_ctrl_c_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    write_atomically(tmp_path / "a", b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a", b"new")
+    assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_a_directory_that_is_none_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for bad in (tmp_path / "missing" / "a", tmp_path / "file" / "a"):
+        with pytest.raises(OSError, match=r"cannot write .*a: .*; choose a directory that exists and is writable"):
+            write_atomically(bad, b"x")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_full_disk_leaves_nothing_of_a_weights_file(tmp_path):
+    """A limit on the size of files stands in for a full disk: the kernel refuses the write half way."""
+    model = Sequential(Linear(64, 64))
+    weights.save(model, tmp_path / "w.safetensors")
+    old = (tmp_path / "w.safetensors").read_bytes()
+    model[0].weight.data += 1
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*w.safetensors: .*; free some space or choose another"):
+            weights.save(model, tmp_path / "w.safetensors")
+        with pytest.raises(OSError, match="cannot write"):
+            weights.save(model, tmp_path / "new.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert os.listdir(tmp_path) == ["w.safetensors"] and (tmp_path / "w.safetensors").read_bytes() == old
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    """Another process rewrites the file again and again; each time it is read, it is one of the two whole ones."""
+    path, size = tmp_path / "a", 1 << 20
+    write_atomically(path, bytes(size))
+    code = (
+        "import sys; from tinytorch.files import write_atomically\n"
+        f"for i in range(60): write_atomically({str(path)!r}, bytes([i % 2]) * {size})\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        end = time.monotonic() + 20
+        while writer.poll() is None and time.monotonic() < end:
+            content = np.frombuffer(path.read_bytes(), np.uint8)
+            assert len(content) == size and (content == content[0]).all()
+        assert writer.wait(timeout=20) == 0
+    finally:
+        writer.kill()
+    assert os.listdir(tmp_path) == ["a"]
