@@ -73,7 +73,7 @@ def entropy(smoothing: float, classes: int) -> float:
     """Entropy of a label smoothed over the classes: the least cross-entropy any prediction can have."""
     target = np.full(classes, smoothing / classes)
     target[0] += 1 - smoothing
-    return float(-(target * np.log(target)).sum())
+    return float(-(target * np.log(target, where=target > 0, out=np.zeros(classes))).sum())
 
 
 def confusion_matrix(axes: Axes, truth: np.ndarray, predicted: np.ndarray, classes: int, title: str) -> None:

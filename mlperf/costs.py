@@ -1,4 +1,4 @@
-"""What a model costs per query: FLOPs and time by layer as observed at the seam, and bytes on disk."""
+"""What a model costs per query, layer by layer, and on disk. FLOPs and times are the profiler's, taken at the seam."""
 
 from __future__ import annotations
 
@@ -11,38 +11,29 @@ from typing import NamedTuple
 import numpy as np
 
 from mlperf.tasks import eager, eagerly
+from profiler.record import Row, record
 from tinytorch import weights
 from tinytorch.core.layers import Layer
-from tinytorch.engine import dispatch
 
 
 class LayerCost(NamedTuple):
-    """What one layer costs per query on the NumPy backend; `time_ns` is a median, without Python between the ops."""
+    """What one layer costs per query on the NumPy backend; `time_ns` is a median, without Python between the ops.
+
+    `moved_bytes` counts inputs, weights and outputs once.
+    """
 
     name: str
     kind: str
     flops: int
     weight_bytes: int
-    output_bytes: int
+    moved_bytes: int
     time_ns: float
 
 
-def observed(model: Layer, example: np.ndarray) -> list[dispatch.Event]:
-    """The op calls of one query. Call it inside `eagerly(...)`, or the backend in use decides."""
-    events: list[dispatch.Event] = []
-    with dispatch.watch(events.append):
+def observed(model: Layer, example: np.ndarray) -> list[Row]:
+    with record(model) as rows:
         eager(model)(example)
-    return events
-
-
-def flops_of(event: dispatch.Event) -> int:
-    return event.op.flops(event.out, *event.arrays, **event.params)
-
-
-def flops_per_query(model: Layer, example: np.ndarray) -> int:
-    """Floating-point operations of one query; a multiply-add counts 2."""
-    with eagerly("numpy"):
-        return sum(map(flops_of, observed(model, example)))
+    return rows
 
 
 def layer_costs(model: Layer, example: np.ndarray, calls: int) -> Iterator[LayerCost]:
@@ -51,15 +42,15 @@ def layer_costs(model: Layer, example: np.ndarray, calls: int) -> Iterator[Layer
         observed(model, example)  # fills the seam's cache
         runs = [observed(model, example) for _ in range(calls)]
     for name, layer in model.named_modules():
-        mine = [[event for event in run if event.scope is layer] for run in runs]
-        if mine[0]:
+        mine = [[row for row in run if row.layer == name] for run in runs]
+        if sum(row.flops for row in mine[0]):
             yield LayerCost(
-                name=name or "model",
+                name=name,
                 kind=type(layer).__name__,
-                flops=sum(map(flops_of, mine[0])),
+                flops=sum(row.flops for row in mine[0]),
                 weight_bytes=sum(p.data.nbytes for p in layer.parameters()),
-                output_bytes=mine[0][-1].out.nbytes,
-                time_ns=median(sum(event.end_ns - event.start_ns for event in run) for run in mine),
+                moved_bytes=sum(row.bytes for row in mine[0]),
+                time_ns=median(sum(row.ns for row in run) for run in mine),
             )
 
 

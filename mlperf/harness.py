@@ -36,7 +36,7 @@ QUERIES_PER_TURN = 16  # single queries: so many of one arm, then of the other
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured. `block_ns` is what a block should last, above what the rules ask for."""
+    """How much is measured. `block_ns` is what a block should last: twice the rules, as clocks may double."""
 
     workers: int
     pairs: int
@@ -48,7 +48,7 @@ class Effort:
         return math.ceil(self.queries / self.workers)
 
 
-RANKED = Effort(workers=5, pairs=15, block_ns=30_000_000, queries=256)
+RANKED = Effort(workers=5, pairs=15, block_ns=40_000_000, queries=256)
 PRACTICE = Effort(workers=2, pairs=7, block_ns=5_000_000, queries=64)
 ESTIMATE = Effort(workers=1, pairs=5, block_ns=5_000_000, queries=0)  # between two stages of the pipeline
 

@@ -17,10 +17,11 @@ import numpy as np
 from leaderboard import Blocks
 from mlperf import recipe as settings
 from mlperf.candidate import Form, candidate_arm, queries, reference_arm
-from mlperf.costs import LayerCost, flops_per_query, layer_costs, size_on_disk
+from mlperf.costs import LayerCost, layer_costs, size_on_disk
 from mlperf.harness import ESTIMATE, Arm, Effort, answers, compare
 from mlperf.recipe import STAGES, Recipe
 from mlperf.tasks import Task, eager, eagerly
+from profiler.cost import flops
 from tinytorch.core.layers import Layer, Packed
 from tinytorch.perf.compression import channel_prune, magnitude_prune, measure_sparsity
 from tinytorch.perf.quantization import quantize as quantized
@@ -178,8 +179,7 @@ class Meter:
     def __call__(self, state: State) -> Outcome:
         timed = compare(self.reference, state.arm, self.samples, self.effort)
         blocks = Blocks(**{name: timed[name] for name in Blocks.model_fields})
-        flops = flops_per_query(state.model, self.samples[0])
-        return Outcome(blocks, self.correct(state.arm), size_on_disk(state.model), flops)
+        return Outcome(blocks, self.correct(state.arm), size_on_disk(state.model), flops(state.model, self.samples[0]))
 
 
 def run(

@@ -36,11 +36,11 @@ def profile_table(layers: Sequence[LayerCost]) -> str:
     """Where the reference spends a query."""
     total = sum(layer.time_ns for layer in layers)
     rows = [
-        (layer.name, layer.kind, f"{layer.flops:,}", f"{layer.weight_bytes:,}", f"{layer.output_bytes:,}",
+        (layer.name, layer.kind, f"{layer.flops:,}", f"{layer.weight_bytes:,}", f"{layer.moved_bytes:,}",
          f"{layer.time_ns / 1000:.1f}", f"{layer.time_ns / total:.0%}")
         for layer in layers
     ]  # fmt: skip
-    headers = ("layer", "kind", "FLOPs", "weight bytes", "output bytes", "us", "time")
+    headers = ("layer", "kind", "FLOPs", "weight bytes", "moved bytes", "us", "time")
     return tabulate(rows, headers, colalign=("left", "left", *["right"] * 5), disable_numparse=True)
 
 

@@ -34,11 +34,11 @@ from leaderboard import (
 )
 from leaderboard import Task as TaskRecord
 from mlperf import environment, pipeline, tasks
-from mlperf.costs import flops_per_query
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.recipe import Recipe
 from mlperf.tasks import Task
 from mlperf.worker import Job, Report, measure
+from profiler.cost import flops, parameters
 from tinytorch import weights
 from tinytorch.core.layers import Layer, Packed
 from tinytorch.datasets import SPLIT_SEED
@@ -201,15 +201,15 @@ def submit(
             id=f"{task.name}-numpy-eager",
             checkpoint_sha256=weights.sha256(task.checkpoint),
             code_sha256=tasks.reference_code_sha256(),
-            n_params=sum(parameter.size for parameter in reference.parameters()),
+            n_params=parameters(reference),
             bytes=task.checkpoint.stat().st_size,
-            flops=flops_per_query(reference, task.data.x_train[:1]),
+            flops=flops(reference, task.data.x_train[:1]),
         ),
         candidate=Candidate(
             checkpoint_sha256=candidate_sha256,
             nonzero_params=nonzero(state.model),
             bytes_stored=candidate_bytes,
-            flops=flops_per_query(state.model, task.data.x_train[:1]),
+            flops=flops(state.model, task.data.x_train[:1]),
             weight_dtypes=dtypes_of(state.model),
             retrained=False,
             pruned=nonzero(state.model) < nonzero(reference) and entry.recipe.prune.enabled,

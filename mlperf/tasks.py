@@ -45,7 +45,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "a933002cd5570291026864fd81f27d3d50a1e8558a4a87c8ba6a2a2d5b6e9374"
+REFERENCE_CODE_SHA256 = "c718abdf17b3acd474f4cb97cbceef0f595034b5a10ed718bfcba1cecc8a5718"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def achieve(run: report.Run) -> report.Achievement:
     plots.loss_curve(curve, {"loss": losses}, "training loss, smoothed labels", least=plots.entropy(SMOOTHING, 10))
     plots.confusion_matrix(matrix, data.y_test, predicted, 10, f"held-out digits: {right.sum()} of {right.size} right")
     learned = model[0].weight.data[:, 0]
-    plots.tiles(filters, learned, [""] * len(learned), 4, "the first 16 filters: black negative, white positive")
+    plots.tiles(filters, learned, [""] * len(learned), 4, "filters of the first layer (white: positive)")
     run.save_plot("digits", figure)
     return report.Achievement(model, data.x_test[:1], float(right.mean()))
 

@@ -172,3 +172,11 @@ def test_every_method_takes_every_shape(shape):
         y.backward(np.ones(y.shape))
         assert x.grad is not None and x.grad.shape == shape and x.grad.dtype == np.float32
         assert np.isfinite(x.grad).all()
+
+
+def test_a_parameter_owns_its_data():
+    given = np.ones(3, np.float32)
+    parameter = Tensor(given, requires_grad=True)
+    parameter.data += 1
+    assert (given == 1).all()
+    assert np.shares_memory(Tensor(given).data, given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_times_are_in_order_and_within_the_wall_time():
     assert all(row.ns > 0 for row in rows)
     starts = [row.start_ns for row in rows]
     assert starts == sorted(starts) and start <= starts[0] and starts[-1] + rows[-1].ns <= end
-    assert all(a.start_ns + a.ns <= b.start_ns for a, b in zip(rows, rows[1:]))
+    assert all(a.start_ns + a.ns <= b.start_ns for a, b in pairwise(rows))
 
 
 def test_views_move_no_bytes_but_copies_do():

@@ -39,7 +39,7 @@ class Tensor:
 
     `data` may be a number, nested lists, an array or another tensor. Without `dtype`, Python numbers and floating
     arrays become float32; integer arrays stay integers unless they require gradients; another tensor's dtype is kept.
-    An array already of the right dtype is not copied. Raises TypeError for data that are no numbers.
+    An array of the right dtype is copied only with `requires_grad`. Raises TypeError for data that are no numbers.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_grad_fn", "data", "grad", "requires_grad", "retains_grad")
@@ -55,10 +55,10 @@ class Tensor:
         self.data = as_data(data, dtype)
         self.requires_grad = bool(requires_grad)
         self.grad, self._grad_fn, self.retains_grad = None, None, False
-        if requires_grad and self.data.dtype.kind != "f":
-            if dtype is not None:
+        if requires_grad:
+            if self.dtype.kind != "f" and dtype is not None:
                 raise TypeError(f"Tensor: only floating tensors can require gradients, this one is {self.data.dtype}")
-            self.data = self.data.astype(np.float32)
+            self.data = self.data.astype(self.dtype if self.dtype.kind == "f" else np.float32)
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,155 @@
+"""The four scripts as a user starts them: what they print, what they leave behind, and how they end."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from milestones import report
+from tinytorch import use_backend, weights
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = {
+    "perceptron": ROOT / "milestones" / "01_1957_perceptron" / "perceptron_trained.py",
+    "xor": ROOT / "milestones" / "02_1969_xor_crisis" / "xor_solved.py",
+    "mlp": ROOT / "milestones" / "03_1986_mlp_revival" / "mlp_digits.py",
+    "cnn": ROOT / "milestones" / "04_1998_cnn_revolution" / "cnn_digits.py",
+}
+PARAMETERS = {"perceptron": 3, "xor": 17, "mlp": 6570, "cnn": 6090}
+REQUIRED = {"perceptron": 0.95, "xor": 1.0, "mlp": 0.97, "cnn": 0.98}
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def environment():
+    """NumPy's backend, so that nothing has to be compiled; the checkout is on the path where it is not installed."""
+    env = {**os.environ, "TINYTORCH_BACKEND": "numpy"}
+    try:
+        importlib.metadata.distribution("tinytorch-mlperf")
+    except importlib.metadata.PackageNotFoundError:
+        env["PYTHONPATH"] = str(ROOT)
+    return env
+
+
+def run(name, *options, cwd=None):
+    """The script started in its own folder by its bare name, or elsewhere by its path."""
+    script = SCRIPTS[name]
+    command = [sys.executable, script.name if cwd is None else str(script), *map(str, options)]
+    return subprocess.run(
+        command, cwd=cwd or script.parent, env=environment(), capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture
+def main(capsys):
+    """`main(name, *options)`: a script run within this process, which is quicker; exit code, JSON line and output."""
+
+    def start(name, *options):
+        script = runpy.run_path(str(SCRIPTS[name]))
+        with use_backend("numpy"):
+            code = report.main(script["MILESTONE"], script["achieve"], list(map(str, options)))
+        out = capsys.readouterr().out
+        return code, json.loads(out.splitlines()[-1]), out
+
+    return start
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_quick_run_meets_the_claim_and_says_so(name, tmp_path):
+    done = run(name, "--quick", "--output", tmp_path / "new" / "folder")
+    assert done.returncode == 0, done.stderr
+    *text, last = done.stdout.splitlines()
+    line = json.loads(last)
+    assert line["milestone"] == name and line["met"] is True and line["quick"] is True and line["seed"] == 0
+    assert line["reached"] >= line["required"] == REQUIRED[name]
+    assert line["parameters"] == PARAMETERS[name] and line["flops"] > 0 and line["seconds"] > 0
+    assert 1000 < line["peak_memory_bytes"] < 50e6
+    for plot in map(Path, line["plots"]):
+        assert plot.parent == tmp_path / "new" / "folder" and plot.read_bytes().startswith(PNG)
+        assert plot.stat().st_size > 10_000
+    assert {p.name for p in (tmp_path / "new" / "folder").iterdir()} == {Path(p).name for p in line["plots"]} != set()
+    shown = "\n".join(text)
+    for word in ("parameters", "FLOPs", "peak memory", "training", "claim met", "--quick"):
+        assert word in shown
+    assert "100%" in done.stderr and "epoch" in done.stderr, "the progress bar goes to stderr"
+
+
+def test_it_runs_from_the_root_too(tmp_path):
+    script = SCRIPTS["perceptron"].relative_to(ROOT)
+    command = [sys.executable, str(script), "--quick", "--output", str(tmp_path)]
+    assert subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, timeout=120).returncode == 0
+
+
+def test_xor_shows_the_single_layer_failing_and_ten_nets_succeeding(main, tmp_path):
+    code, line, _ = main("xor", "--seed", 10, "--output", tmp_path)
+    assert code == 0 and line["seed"] == 10
+    assert line["single_layer"] < 0.8 and line["accuracies"] == [1.0] * 10
+
+
+def test_a_claim_that_is_missed_exits_1_and_writes_no_weights(main, tmp_path):
+    code, line, out = main("mlp", "--epochs", 1, "--output", tmp_path, "--save", tmp_path / "w.safetensors")
+    assert code == 1 and line["met"] is False and line["reached"] < 0.97 and line["epochs"] == 1
+    assert "claim NOT met" in out and "not written, since the claim is not met" in out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["digits.png"]
+
+
+def test_the_same_seed_makes_the_same_weights_and_another_seed_others(main, tmp_path):
+    digests = []
+    for i, seed in enumerate((0, 0, 1)):
+        file = tmp_path / f"{i}.safetensors"
+        _, line, _ = main("perceptron", "--quick", "--seed", seed, "--output", tmp_path, "--save", file)
+        assert line["weights_sha256"] == weights.sha256(file)
+        digests.append(line["weights_sha256"])
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--epochs", "0"], "argument --epochs: 0 is not at least 1"),
+        (["--epochs", "many"], "argument --epochs: 'many' is not a whole number at least 1"),
+        (["--seed", "-1"], "argument --seed: -1 is not from 0 to 2147483647"),
+        (["--sed", "1"], "unrecognized arguments: --sed 1"),
+        (["--output", "FILE/folder"], "is no writable directory; choose another"),
+        (["--save", "FILE/folder/w"], "is no directory; choose one that exists"),
+    ],
+)
+def test_wrong_options_exit_2_before_anything_is_trained(options, text, tmp_path):
+    (tmp_path / "FILE").write_text("")
+    done = run("cnn", *options, cwd=tmp_path)
+    assert done.returncode == 2 and text in done.stderr
+    assert done.stdout == "" and [p.name for p in tmp_path.iterdir()] == ["FILE"]
+
+
+def test_help_says_what_quick_means_and_the_exit_codes():
+    done = run("perceptron", "--help")
+    assert done.returncode == 0
+    text = " ".join(done.stdout.split())
+    assert "the same figure is required and decides the exit code" in text
+    assert "exit code: 0 the claim is met, 1 it is not or the run failed, 2 wrong options, 130 after Ctrl-C" in text
+
+
+def test_ctrl_c_exits_130_and_leaves_nothing(tmp_path):
+    script = SCRIPTS["mlp"]
+    command = [sys.executable, str(script), "--epochs", "100000", "--output", str(tmp_path / "out")]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert running.stdout is not None
+        running.stdout.readline()  # the title: options are read, training begins
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=30)
+    finally:
+        running.kill()
+    assert running.returncode == 130 and "mlp: interrupted, nothing half written" in errors
+    assert "Traceback" not in errors and list(tmp_path.iterdir()) == []
