@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels import simd
 from kernels.machine import EXACT, Floats, kernel
-from kernels.program import FLOAT32, Builder, Ref
+from kernels.program import FLOAT32, Builder, Declined, Ref
 
 PANEL, LANES = simd.PANEL, simd.LANES
 # Measured for one thread: a copied element costs this much, gathering or not, as long as it comes from the L2 cache.
@@ -116,12 +116,12 @@ def pack_panels(
 
 
 def copy(build: Builder, x: Ref, y: Ref) -> Ref:
-    """Copy x to y, of the same shape and any strides; returns y. NotImplementedError beyond MAX_AXES axes."""
+    """Copy x to y, of the same shape and any strides; returns y. Declined beyond MAX_AXES axes."""
     if x.dtype != FLOAT32:
-        raise NotImplementedError(f"copy: x is {x.dtype}; only float32 is copied, make it contiguous before the call")
+        raise Declined(f"copy: x is {x.dtype}; only float32 is copied, make it contiguous before the call")
     axes = merge_axes(x.shape, x.strides, y.strides)
     if len(axes) > MAX_AXES:
-        raise NotImplementedError(f"copy: x is {x.shape}, strides {x.strides}: {len(axes)} separate axes > {MAX_AXES}")
+        raise Declined(f"copy: x is {x.shape}, strides {x.strides}: {len(axes)} separate axes > {MAX_AXES}")
     axes = [(1, 0, 0)] * (MAX_AXES - len(axes)) + axes
     sizes, x_strides, y_strides = zip(*axes)
     build.step(

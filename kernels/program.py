@@ -28,6 +28,10 @@ MIN_PART_NS = 10_000
 FLOAT32 = np.dtype(np.float32)
 
 
+class Declined(Exception):
+    """No kernel does this; whoever asked runs its reference instead."""
+
+
 @dataclass(frozen=True)
 class Ref:
     """A symbolic array: `shape` and `strides` (both in elements) over a buffer, beginning `offset` elements in."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from kernels import machine, threads
-from kernels.program import ALIGNMENT, FLOAT32, Builder, Ref
+from kernels.program import ALIGNMENT, FLOAT32, Builder, Declined, Ref
 
 Lowering = Callable[..., "Ref | None"]
 
@@ -43,7 +43,7 @@ def lowers(op_name: str, format: str = "dense", dtypes: Sequence[Any] = ()) -> C
             steps = len(build.steps)
             try:
                 out = lowering(build, *arrays, **params)
-            except NotImplementedError:
+            except Declined:
                 out = None
             if out is None:
                 del build.steps[steps:]

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from kernels import program, registry
 from tests.engine.sampling import CASES, case, in_dtype, tolerance
 from tests.tolerance import nmse
 from tinytorch.engine import dispatch, ops
@@ -15,9 +16,6 @@ from tinytorch.engine.ops.activation import ActivationGrad, OverAxis, OverAxisGr
 from tinytorch.engine.ops.elementwise import Binary, Unary
 from tinytorch.engine.ops.movement import Movement
 from tinytorch.engine.ops.update import Update
-
-registry = pytest.importorskip("kernels.registry")
-program = pytest.importorskip("kernels.program")
 
 LOWERED = [name for name, format in registry.known() if format == "dense"]
 COMPUTED = [name for name in LOWERED if not isinstance(OPS[name], Movement)]  # a view is never a kernel in eager calls

@@ -178,7 +178,6 @@ def test_numba_backend_equals_the_reference(name):
 
     One error over all samples, for in a single number everything may cancel but the rounding.
     """
-    pytest.importorskip("kernels.registry")
     results, references = [], []
     for i in range(len(samples(OPS[name]))):
         op, arrays, params = case(name, i)
