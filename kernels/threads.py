@@ -14,9 +14,9 @@ import numba
 from threadpoolctl import threadpool_limits
 
 # How long a thread of the OpenMP pool (libgomp) spins for the next launch before it sleeps. The default is
-# milliseconds: on a busy machine the launching thread then spins against the very thread it waits for (a training step
-# of the digits CNN: 24 ms instead of 0.7 with another process on each core). This is about 50 us, still longer than the
-# gap between two steps.
+# milliseconds: on a busy machine the launching thread then spins against the very thread it waits for. A training step
+# of the digits CNN with other processes on both cores: 24 ms so, 2 ms with this. Alone on the machine it costs nothing:
+# threads are still awake after a gap of 100 us (a launch takes 40 us more after 1 ms, when they sleep).
 SPIN_COUNT = "10000"
 
 config: Any = numba.config

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -26,7 +25,8 @@ from tinytorch import weights
 from tinytorch.core.dataloader import DataLoader
 from tinytorch.core.layers import Layer
 from tinytorch.core.training import NonFiniteLoss, Trainer
-from tinytorch.files import write_atomically
+from tinytorch.engine.dispatch import backend
+from tinytorch.files import require_writable, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -145,6 +145,10 @@ def parsed(milestone: Milestone, argv: Sequence[str] | None) -> argparse.Namespa
         help="write the weights if the claim is met (FILE left out: the competition's reference of this checkout)",
     )
     options = parser.parse_args(argv)
+    try:
+        backend()
+    except ValueError as error:
+        parser.error(str(error))
     if options.save and not options.save.parent.is_dir():
         parser.error(f"argument --save: {options.save.parent} is no directory; choose one that exists")
     return options
@@ -168,11 +172,11 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 def writable(text: str) -> Path:
     """Reads a directory that can be written to, or that can be made."""
-    path = Path(text)
-    existing = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise argparse.ArgumentTypeError(f"cannot write to {text}: {existing} is no writable directory; choose another")
-    return path
+    try:
+        require_writable(text)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(text)
 
 
 def saved_weights(model: Layer, path: Path) -> dict[str, str]:

@@ -9,10 +9,10 @@ import argparse
 import getpass
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -23,6 +23,8 @@ from mlperf.recipe import load as load_recipe
 from mlperf.submission import Division, Entry, submit
 from mlperf.tasks import TASKS, UnknownTask, find
 from mlperf.worker import WorkerError
+from tinytorch.engine.dispatch import backend
+from tinytorch.files import require_writable
 
 EXAMPLES = """examples:
   python -m mlperf list                                   the tasks
@@ -37,6 +39,16 @@ class UsageError(Exception):
     """Options that do not go together or name something unknown; exit code 2."""
 
 
+class CommandParser(argparse.ArgumentParser):
+    """Refuses what it does not know with its own usage, which lists what it does; argparse shows the outer one."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(
@@ -46,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    commands = command.add_subparsers(dest="command", required=True, metavar="{list,submit}")
+    commands = command.add_subparsers(
+        dest="command", required=True, metavar="{list,submit}", parser_class=CommandParser
+    )
     commands.add_parser("list", help="show the tasks", allow_abbrev=False)
     entry = commands.add_parser("submit", help="run the pipeline, measure, and enter the result", allow_abbrev=False)
     entry.add_argument("--model", required=True, metavar="MODEL", help=f"one of {', '.join(TASKS)}")
@@ -83,18 +97,6 @@ def user_name() -> str:
         return "anonymous"
 
 
-def require_writable(directory: Path) -> None:
-    """Find out before minutes of measuring whether the result can be kept. Leaves nothing behind. UsageError if not."""
-    existing = next(folder for folder in (directory, *directory.absolute().parents) if folder.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"cannot write submissions to {directory}: {existing}: {error.strerror}; choose another --leaderboard DIR"
-        ) from None
-
-
 @contextmanager
 def phase(name: str, total: int, unit: str) -> Iterator[tqdm]:
     """A named phase with its progress bar on stderr."""
@@ -121,7 +123,12 @@ def run_submit(options: argparse.Namespace) -> int:
     load_1m = environment.load_1m()
     entry = entry_of(options)
     directory = options.leaderboard or default_directory()
-    require_writable(directory)
+    try:
+        require_writable(directory)
+        backend()
+        import kernels.simd  # noqa: F401  (reads KERNELS_SIMD)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
     compile_all()
 
     from kernels.threads import set_num_threads

@@ -35,7 +35,7 @@ def candidate_arm(model: Layer, form: Form, example: np.ndarray, threads: int) -
     """A model executed in this form for queries of the example's shape, by up to `threads` threads."""
     if form == "eager":
         return Arm(tasks.eager(model), partial(tasks.eagerly, "numba"))
-    return Arm(prepare(model, example) if form == "prepared" else accelerate(model, example, threads))
+    return Arm((prepare if form == "prepared" else accelerate)(model, example, threads))
 
 
 def queries(x: np.ndarray) -> list[np.ndarray]:

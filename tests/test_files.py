@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tinytorch import Linear, Sequential, weights
-from tinytorch.files import write_atomically
+from tinytorch.files import require_writable, write_atomically
 
 
 def test_a_file_is_written_whole_and_readable(tmp_path):
@@ -79,7 +79,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     path, size = tmp_path / "a", 1 << 20
     write_atomically(path, bytes(size))
     code = (
-        "import sys; from tinytorch.files import write_atomically\n"
+        "import sys; from tinytorch.files import require_writable, write_atomically\n"
         f"for i in range(60): write_atomically({str(path)!r}, bytes([i % 2]) * {size})\n"
     )
     writer = subprocess.Popen([sys.executable, "-c", code])
@@ -92,3 +92,14 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     finally:
         writer.kill()
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_looking_for_a_writable_place_leaves_nothing(tmp_path):
+    require_writable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_is_no_directory_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"cannot write to .*folder: .*file is no writable directory; choose another"):
+        require_writable(tmp_path / "file" / "folder")

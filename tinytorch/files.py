@@ -1,10 +1,23 @@
-"""Writing a file so that it is either there whole or not there at all."""
+"""Writing a file so that it is either there whole or not there at all, and finding out early whether one can be."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+
+def require_writable(directory: str | os.PathLike) -> None:
+    """Find out before long work whether a directory, there or yet to be made, can be written to. OSError if not."""
+    path = Path(directory).absolute()
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"cannot write to {directory}: {existing} is no writable directory; choose another ({error.strerror})"
+        ) from None
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> int:

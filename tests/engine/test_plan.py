@@ -90,7 +90,7 @@ def test_a_net_with_everything_that_is_folded():
 
 def test_without_fusion_every_op_is_a_step():
     model, x = built("cnn"), sample(1, 1, 8, 8)
-    assert "relu" in str(capture(model.predict, x, fused=False))
+    assert "relu" in str(capture(model.predict, x, rewrite=None))
     assert "relu" not in str(capture(model.predict, x))
 
 

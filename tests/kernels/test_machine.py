@@ -91,7 +91,9 @@ def test_each_item_is_done_once_whatever_the_split(threads):
 
 
 def test_an_empty_program_does_nothing():
-    program.Builder().finish().run([])
+    empty = program.Builder().finish()
+    empty.run([])
+    assert (len(empty.rows), empty.bases, empty.arena_bytes) == (0, [], 0)
 
 
 def test_a_notice_comes_only_at_a_terminal_and_after_a_while(monkeypatch, capsys):

@@ -1,8 +1,6 @@
-"""What is seen: golden text, digits, and hostile names. `UPDATE_GOLDEN=1 python -m pytest` writes the golden anew."""
+"""What is seen: golden text, digits, and hostile names."""
 
-import os
 import unicodedata
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,10 +11,8 @@ from leaderboard.schema import Derived
 from leaderboard.store import Problem
 from leaderboard.tables import document, fixed, inert, problems_text, ratio_decimals, significant, text
 
-GOLDEN = Path(__file__).parent / "golden" / "boards.txt"
 
-
-def test_the_boards_as_golden_text(entry):
+def test_the_boards_as_golden_text(entry, golden):
     field = [
         entry("Ada", 4.0213, 0.02),
         entry("Bob", 3.97, 0.02, **{"candidate.bytes_stored": 1234, "env.turbo": True}),
@@ -26,10 +22,7 @@ def test_the_boards_as_golden_text(entry):
         entry("Fay", 1.0, 0.01, division="open"),
     ]
     problems = [Problem("x/broken.json", "NOT_JSON", "broken or truncated: Expecting value")]
-    shown = f"{text(boards(field))}\n\n{problems_text(problems)}\n"
-    if os.environ.get("UPDATE_GOLDEN"):
-        GOLDEN.write_text(shown)
-    assert shown == GOLDEN.read_text()
+    golden("boards", f"{text(boards(field))}\n\n{problems_text(problems)}\n")
 
 
 def test_the_row_of_one_submission_shows_its_rank_among_its_equals(entry):

@@ -58,7 +58,7 @@ def _known_backend(name: str, source: str) -> str:
     return name
 
 
-_backend = _known_backend(os.environ.get("TINYTORCH_BACKEND", "numba"), "TINYTORCH_BACKEND")
+_backend = os.environ.get("TINYTORCH_BACKEND", "numba")  # checked when first used, where a command can still explain
 
 
 class use_backend:
@@ -81,8 +81,8 @@ class use_backend:
 
 
 def backend() -> str:
-    """Name of the backend in use."""
-    return _backend
+    """Name of the backend in use; ValueError if the environment names an unknown one."""
+    return _known_backend(_backend, "TINYTORCH_BACKEND")
 
 
 def call(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
@@ -116,9 +116,10 @@ def call(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
 
 def _resolve(op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> Entry:
     op.shape(*arrays, **params)
+    chosen = backend()
     if any(_is_packed(a) for a in arrays):  # a weight format without a kernel of its own
         return Entry(partial(_emulate, op), True)
-    if _backend == "numba":
+    if chosen == "numba":
         from kernels import registry
 
         program = registry.program(op.name, arrays, params)

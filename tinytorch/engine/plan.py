@@ -125,19 +125,23 @@ class Plan:
 
 
 def capture(
-    function: Callable[[np.ndarray], np.ndarray], example: np.ndarray, *, fused: bool = True, threads: int = 1
+    function: Callable[[np.ndarray], np.ndarray],
+    example: np.ndarray,
+    *,
+    rewrite: Callable[[Graph], None] | None = fuse,
+    threads: int = 1,
 ) -> Plan:
     """Make a plan of `function`, such as `model.predict`, for float32 inputs shaped like `example`.
 
-    `fused=False` leaves out the rewrites. Raises GraphError where the function cannot be traced, PlanError where an op
-    has no kernel or the plan's answer differs from the eager one.
+    `rewrite` changes the graph in place before it is lowered; None leaves it as traced. Raises GraphError where the
+    function cannot be traced, PlanError where an op has no kernel or the plan's answer differs from the eager one.
     """
     example = np.ascontiguousarray(example)
     if example.dtype != np.float32:
         raise PlanError(f"capture: the example is {example.dtype}, plans compute in float32; convert it first")
     graph, expected = trace(function, example)
-    if fused:
-        fuse(graph)
+    if rewrite is not None:
+        rewrite(graph)
     plan = Plan(graph, threads)
     error = nmse(plan(example), expected)
     if not error <= NMSE_BOUND:

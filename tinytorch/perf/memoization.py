@@ -12,22 +12,14 @@ from collections.abc import Callable
 import numpy as np
 
 from tinytorch.core.layers import Layer
-from tinytorch.engine.graph import fold_batch_norm, trace
-from tinytorch.engine.plan import NMSE_BOUND, Plan, PlanError, nmse
+from tinytorch.engine.graph import fold_batch_norm
+from tinytorch.engine.plan import capture
 
 
-def prepare(model: Layer, example: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def prepare(model: Layer, example: np.ndarray, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
     """A function that answers queries of the example's shape and dtype as `model` does in evaluation mode.
 
-    Raises GraphError or PlanError where the model cannot be captured, or the answer to the example differs.
+    Each step uses up to `threads` threads. Raises GraphError or PlanError where the model cannot be captured.
     """
     model.eval()
-    graph, expected = trace(model.predict, example)
-    fold_batch_norm(graph)
-    run = Plan(graph).step_by_step
-    error = nmse(run(example), expected)
-    if not error <= NMSE_BOUND:
-        raise PlanError(
-            f"prepare: prepared and eager answers differ by {error:.2g}, {NMSE_BOUND} is allowed; report this"
-        )
-    return run
+    return capture(model.predict, example, rewrite=fold_batch_norm, threads=threads).step_by_step
