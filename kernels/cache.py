@@ -26,13 +26,13 @@ import llvmlite
 import numba
 from llvmlite import binding
 
-from kernels import simd
+from kernels import cpu
 
 config: Any = numba.config
 _lock = threading.RLock()
 
 
-def source_key(folder: Path, *, path: str = simd.PATH) -> str:
+def source_key(folder: Path, *, path: str = cpu.PATH) -> str:
     """Hash (16 hex digits) over the Python sources in `folder` and over what they are compiled for."""
     target = (
         path,

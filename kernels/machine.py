@@ -36,7 +36,11 @@ REDUCE = {"contract", "reassoc", "nsz"}  # a sum may be spread over lanes (the s
 Floats = Any  # address of float32
 Doubles = Any  # address of float64
 Ints = Any  # address of int64
-POINTERS = {"Floats": simd.FLOATS, "Doubles": simd.DOUBLES, "Ints": simd.INTS}
+Words = Any  # address of int32
+Bytes = Any  # address of uint8, and of int8 where a kernel says so
+POINTERS = {
+    "Floats": simd.FLOATS, "Doubles": simd.DOUBLES, "Ints": simd.INTS, "Words": simd.WORDS, "Bytes": simd.BYTES
+}  # fmt: skip
 SCALARS = {"int": types.int64, "float": types.float64}
 KINDS = {**POINTERS, **SCALARS}
 

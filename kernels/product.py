@@ -29,7 +29,7 @@ ZEROS, BIAS, SUM = range(3)  # start at zero, start at the bias, add to what C h
 
 def _tile_product(height: int, vectors: int) -> Any:
     """C[r : r + height, first : first + tile.width] for one tile; a tile of one vector has `columns` valid columns."""
-    zeros, repeat, add, row_pointers, multiply_add, floor, store = simd.tile(height, vectors, masked=vectors == 1)
+    zeros, repeat, add, row_pointers, multiply_add, floor, store, *_ = simd.tile(height, vectors, masked=vectors == 1)
 
     @njit(fastmath=CONTRACT, error_model="numpy")
     def product(

@@ -170,7 +170,7 @@ class Builder:
         for (name, kind), argument in zip(kinds.items(), arguments):
             if isinstance(argument, Ref) != (kind in POINTERS):
                 raise TypeError(f"step {kernel.name}: {name} is {argument!r}; it has to be {kind}")
-            if name in kernel.writes and self.buffers[argument.buffer].kind == "constant":
+            if name in kernel.writes and argument != NULL and self.buffers[argument.buffer].kind == "constant":
                 raise ValueError(f"step {kernel.name}: {name} would be written, but it is a constant; make it an input")
         self.steps.append(Step(kernel, arguments, items, cost_ns))
 

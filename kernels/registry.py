@@ -22,12 +22,16 @@ from kernels.program import ALIGNMENT, FLOAT32, Builder, Declined, Ref
 Lowering = Callable[..., "Ref | None"]
 
 # The files that register lowerings, imported when one is first asked for.
-MODULES = ("matmul", "conv", "pool", "elementwise", "softmax", "optimizers", "quantize", "views")
+MODULES = (
+    "matmul", "conv", "pool", "elementwise", "softmax", "batch_norm", "layer_norm", "reduce", "optimizers", "int8", "views",
+)  # fmt: skip
 _lowerings: dict[tuple[str, str], Lowering] = {}
 
 
 def lowers(op_name: str, format: str = "dense", dtypes: Sequence[Any] = ()) -> Callable[[Lowering], Lowering]:
-    """Register the lowering of an op for a weight format. `dtypes` of its arrays; float32 for those beyond the list.
+    """Register the lowering of an op for a weight format.
+
+    `dtypes` of its arrays, a tuple where several will do; float32 for arrays beyond the list.
 
     Before the lowering is asked, arrays of other dtypes, empty arrays and copies that no kernel can do are declined.
     """
@@ -37,8 +41,9 @@ def lowers(op_name: str, format: str = "dense", dtypes: Sequence[Any] = ()) -> C
             raise TypeError(f"lowers: {op_name} for {format} is registered twice")
 
         def checked(build: Builder, *arrays: Ref | None, **params: Any) -> Ref | None:
-            wanted = [*map(np.dtype, dtypes), *[FLOAT32] * (len(arrays) - len(dtypes))]
-            if any(a is not None and (a.dtype != dtype or a.size == 0) for a, dtype in zip(arrays, wanted)):
+            given = [(a, dtypes[i] if i < len(dtypes) else FLOAT32) for i, a in enumerate(arrays) if isinstance(a, Ref)]
+            if any(a.size == 0 or a.dtype not in (wanted if isinstance(wanted, tuple) else (wanted,))
+                   for a, wanted in given):  # fmt: skip
                 return None
             steps = len(build.steps)
             try:
@@ -74,23 +79,28 @@ def known() -> list[tuple[str, str]]:
 
 
 def program(
-    op_name: str, arrays: Sequence[np.ndarray | None], params: dict[str, Any]
+    op_name: str, arrays: Sequence[Any], params: dict[str, Any], format: str = "dense"
 ) -> Callable[..., np.ndarray] | None:
     """A function `(*arrays) -> array` that runs the op on arrays of these shapes, strides and dtypes; None if declined.
 
+    For a weight `format` other than "dense" the weight among `arrays` is no array: it is packed now, and None is passed
+    in its place.
     It may be called from several threads at once. The result is a new array (for ops in place, the one updated).
     """
-    lower = lowering(op_name)
+    lower = lowering(op_name, format)
     if lower is None or len(arrays) + 2 > machine.CALL_OBJECTS:
         return None
-    if not all(a is None or (isinstance(a, np.ndarray) and _addressable(a)) for a in arrays):
+    given = [i for i, a in enumerate(arrays) if isinstance(a, np.ndarray)]
+    if not all(_addressable(arrays[i]) for i in given) or (
+        format == "dense" and any(a is not None for i, a in enumerate(arrays) if i not in given)
+    ):
         return None
-    build = Builder(eager=True)
-    refs = [None if a is None else build.input(a.shape, [s // a.itemsize for s in a.strides], a.dtype) for a in arrays]
+    build, refs = Builder(eager=True), list(arrays)
+    for i in given:
+        a = arrays[i]
+        refs[i] = build.input(a.shape, [s // a.itemsize for s in a.strides], a.dtype)
     out = lower(build, *refs, **params)
-    if out is None:
-        return None
-    return _callable(build, out, [i for i, a in enumerate(arrays) if a is not None])
+    return None if out is None else _callable(build, out, given)
 
 
 def _addressable(a: np.ndarray) -> bool:

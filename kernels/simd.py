@@ -2,8 +2,8 @@
 
 A register tile is a tuple of LLVM vectors, `height` rows of `vectors` vectors each. LLVM keeps such a tuple in
 registers, so a kernel written in Python as a loop over `tile.step` runs at the rate of the core's multiply-add units.
-Only the number of lanes and the tile heights depend on the CPU; the instructions are portable LLVM (fmuladd, masked
-load and store), so `generic` works wherever LLVM does.
+Only the number of lanes, the tile heights and the byte dot product depend on the CPU (`cpu.py`); the instructions are
+portable LLVM (fmuladd, masked load and store), so `generic` works wherever LLVM does.
 
 Left out: loops over tiles (`gemm.py`), everything LLVM vectorises well by itself (`elementwise.py`, `pool.py`, ...).
 """
@@ -11,86 +11,45 @@ Left out: loops over tiles (`gemm.py`), everything LLVM vectorises well by itsel
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+from kernels.cpu import HEIGHTS, LANES, PANEL, VNNI  # noqa: F401  (kernels read them here, beside the tiles)
+
+I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 F32, F64 = ir.FloatType(), ir.DoubleType()
 
 # What kernels receive: raw addresses, without bounds. Shapes are checked where steps are made, in the lowerings.
 FLOATS = types.CPointer(types.float32)
 DOUBLES = types.CPointer(types.float64)
 INTS = types.CPointer(types.int64)
+WORDS = types.CPointer(types.int32)
+BYTES = types.CPointer(types.uint8)
 
 
-class Path(NamedTuple):
-    """One instruction set: how many float32 lanes a vector has, and which tile heights cover a remainder of rows."""
-
-    lanes: int
-    # Tall first. height x 2 accumulators + 2 columns + 1 broadcast must fit in the registers (32 with AVX-512, else
-    # 16), and at least 8 accumulators hide the 4 cycles of two multiply-add units. 1 must come last, so that every row
-    # is covered. Measured with AVX-512: 8 rows are as quick as 12 on products (172 GFLOP/s at 256, limit 177), quicker
-    # on convolutions of small images (154 against 117 to 151 at 4 x 4); 6 and 4 rows lose up to 5 and 15 %.
-    heights: tuple[int, ...]
-    features: frozenset[str]
-
-
-PATHS = {
-    "avx512": Path(16, (8, 4, 1), frozenset({"avx512f", "avx512vl", "avx512bw", "avx512dq"})),
-    "avx2": Path(8, (6, 4, 1), frozenset({"avx2", "fma"})),
-    "generic": Path(4, (6, 4, 1), frozenset()),
-}
-
-
-def choose_path(asked: str | None, features: frozenset[str]) -> str:
-    """Name of the path to use: the one `asked` for, else the widest that the CPU's `features` allow.
-
-    Raises ValueError if the name is unknown or the CPU lacks a feature that the path needs.
-    """
-    if not asked:
-        return next(name for name, path in PATHS.items() if path.features <= features)
-    if asked not in PATHS:
-        raise ValueError(f"KERNELS_SIMD: unknown path {asked!r}; known: {', '.join(PATHS)}")
-    missing = PATHS[asked].features - features
-    if missing:
-        able = [name for name, path in PATHS.items() if path.features <= features]
-        raise ValueError(
-            f"KERNELS_SIMD={asked}: this CPU lacks {', '.join(sorted(missing))}; it can run: {', '.join(able)}"
-        )
-    return asked
-
-
-def _host_features() -> frozenset[str]:
-    return frozenset(name for name, present in binding.get_host_cpu_features().items() if present)
-
-
-PATH = choose_path(os.environ.get("KERNELS_SIMD"), _host_features())
-LANES, HEIGHTS = PATHS[PATH].lanes, PATHS[PATH].heights
-PANEL = 2 * LANES  # columns of a full tile
-
-VECTOR = ir.VectorType(F32, LANES)
+VECTOR, VECTOR_I32 = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 
 
 class VectorType(types.Type):
-    """LANES float32 in one register."""
+    """LANES numbers of 32 bits in one register."""
 
-    def __init__(self) -> None:
-        super().__init__(name=f"vector_f32x{LANES}")
+    def __init__(self, element: str) -> None:
+        super().__init__(name=f"vector_{element}x{LANES}")
+        self.llvm = VECTOR if element == "f32" else VECTOR_I32
 
 
 @register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: VectorType) -> None:
-        super().__init__(manager, fe_type, VECTOR)
+        super().__init__(manager, fe_type, fe_type.llvm)
 
 
-vector_f32 = VectorType()
+vector_f32, vector_i32 = VectorType("f32"), VectorType("i32")
 
 
 INDEX = types.intp
@@ -130,6 +89,7 @@ ints_at = _intrinsic(INTS, [types.int64], lambda builder, address: builder.intto
 # (pointer, count) -> pointer + count elements
 shift = _intrinsic(FLOATS, [FLOATS, INDEX], _at)
 shift_ints = _intrinsic(INTS, [INTS, INDEX], _at)
+shift_bytes = _intrinsic(BYTES, [BYTES, INDEX], _at)
 # (address of a C function void(int64* step, int64 lo, int64 hi), step, lo, hi): call it
 call_kernel = _intrinsic(types.void, [types.int64, INTS, types.int64, types.int64], _call_kernel)
 # The same bits as another type.
@@ -178,32 +138,40 @@ def _mask(builder: Any, columns: Any) -> Any:
     return builder.icmp_signed("<", lanes, _splat(builder, columns))
 
 
-def _load(builder: Any, pointer: Any, columns: Any | None) -> Any:
+def _masked(builder: Any, name: str, vector: Any, result: Any, arguments: list[Any]) -> Any:
+    """Call llvm.masked.load or store for vectors of this type."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    suffix = {F32: "f32", I32: "i32", I8: "i8"}[vector.element]
+    full_name = f"llvm.masked.{name}.v{LANES}{suffix}.p0"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, full_name), arguments)
+
+
+def _load(builder: Any, pointer: Any, columns: Any | None, vector: Any = VECTOR) -> Any:
     """LANES values, or only the first `columns` and zeros."""
-    pointer = builder.bitcast(pointer, VECTOR.as_pointer())
+    pointer = builder.bitcast(pointer, vector.as_pointer())
     if columns is None:
         return builder.load(pointer, align=4)
-    mask = _mask(builder, columns)
-    kind = ir.FunctionType(VECTOR, [pointer.type, I32, mask.type, VECTOR])
-    masked = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{LANES}f32.p0")
-    return builder.call(masked, [pointer, I32(4), mask, _zero()])
+    none = ir.Constant(vector, [0] * LANES)
+    return _masked(builder, "load", vector, vector, [pointer, I32(4), _mask(builder, columns), none])
 
 
-def _store(builder: Any, value: Any, pointer: Any, columns: Any | None) -> None:
+def _store(builder: Any, value: Any, pointer: Any, columns: Any | None, align: int = 4) -> None:
     """LANES values, or only the first `columns`."""
-    pointer = builder.bitcast(pointer, VECTOR.as_pointer())
+    pointer = builder.bitcast(pointer, value.type.as_pointer())
     if columns is None:
-        builder.store(value, pointer, align=4)
-        return
-    mask = _mask(builder, columns)
-    kind = ir.FunctionType(ir.VoidType(), [VECTOR, pointer.type, I32, mask.type])
-    masked = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.v{LANES}f32.p0")
-    builder.call(masked, [value, pointer, I32(4), mask])
+        builder.store(value, pointer, align=align)
+    else:
+        mask = _mask(builder, columns)
+        _masked(builder, "store", value.type, ir.VoidType(), [value, pointer, I32(align), mask])
 
 
-def _larger(builder: Any, a: Any, b: Any) -> Any:
-    # b is taken if it is larger or nan; a nan in a is never replaced by a number
-    return builder.select(builder.or_(builder.fcmp_ordered(">", b, a), builder.fcmp_unordered("uno", b, b)), b, a)
+def _extreme(relation: str) -> Callable[..., Any]:
+    def choose(builder: Any, a: Any, b: Any) -> Any:
+        # b is taken if it is more extreme or nan; a nan in a is never replaced by a number
+        taken = builder.or_(builder.fcmp_ordered(relation, b, a), builder.fcmp_unordered("uno", b, b))
+        return builder.select(taken, b, a)
+
+    return choose
 
 
 def _same(builder: Any, a: Any, b: Any) -> Any:
@@ -211,10 +179,21 @@ def _same(builder: Any, a: Any, b: Any) -> Any:
     return builder.or_(builder.fcmp_ordered("==", a, b), both_nan)
 
 
+def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
+    return builder.call(function, [a, b, c])
+
+
 _TWO, _THREE = [vector_f32] * 2, [vector_f32] * 3
 vector_zero = _intrinsic(vector_f32, [], lambda builder: _zero())
 vector_add = _intrinsic(vector_f32, _TWO, lambda builder, a, b: builder.fadd(a, b))
-vector_max = _intrinsic(vector_f32, _TWO, _larger)  # nan wins
+vector_sub = _intrinsic(vector_f32, _TWO, lambda builder, a, b: builder.fsub(a, b))
+vector_mul = _intrinsic(vector_f32, _TWO, lambda builder, a, b: builder.fmul(a, b))
+vector_max = _intrinsic(vector_f32, _TWO, _extreme(">"))  # nan wins, as in vector_min
+vector_min = _intrinsic(vector_f32, _TWO, _extreme("<"))
+# (a, b, c) -> a b + c, rounded once where the CPU can
+vector_multiply_add = _intrinsic(vector_f32, _THREE, lambda builder, a, b, c: _multiply_add(builder, a, b, c))
 # (a, number) -> every lane times the number
 vector_scale = _intrinsic(
     vector_f32, [vector_f32, types.float32], lambda builder, a, number: builder.fmul(a, _splat(builder, number))
@@ -296,6 +275,17 @@ class Tile(NamedTuple):
     step: Any  # (tile, rows, j, b, k, columns) -> tile + outer(rows[:][j], b[k:])
     floor: Any  # (tile) -> where(tile < 0, 0, tile), so that nan stays nan
     store: Any  # (tile, c, first, row_stride, columns)
+    store_at: Any  # (tile, c, offsets, r, first, columns): row i to c[offsets[r + i] + first :]
+    # (tile, q, offsets, r, first, columns, inverse, zero): likewise bytes, clip(round(tile * inverse) + zero, 0, 255)
+    store_codes: Any
+
+
+def _row_pointers(height: int) -> Callable[..., Any]:
+    def rows(builder: Any, a: Any, offsets: Any, r: Any) -> Any:
+        found = [builder.load(_at(builder, offsets, builder.add(r, I64(i)))) for i in range(height)]
+        return cgutils.pack_array(builder, [_at(builder, a, offset) for offset in found])
+
+    return rows
 
 
 def tile(height: int, vectors: int, masked: bool = False) -> Tile:
@@ -324,18 +314,12 @@ def tile(height: int, vectors: int, masked: bool = False) -> Tile:
         so_far = [_load(builder, place, valid(columns)) for place in places(builder, c, first, row_stride)]
         return pack(builder, [builder.fadd(a, b) for a, b in zip(so_far, values(builder, acc))])
 
-    def rows(builder: Any, a: Any, offsets: Any, r: Any) -> Any:
-        found = [builder.load(_at(builder, offsets, builder.add(r, I64(i)))) for i in range(height)]
-        return pack(builder, [_at(builder, a, offset) for offset in found])
-
     def step(builder: Any, acc: Any, a_rows: Any, j: Any, b: Any, k: Any, columns: Any) -> Any:
-        kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-        multiply_add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
         b_row = [_load(builder, place, valid(columns)) for place in places(builder, b, k, I64(0), rows=1)]
         out = []
         for row in values(builder, a_rows):
             out += [(_splat(builder, builder.load(_at(builder, row, j), align=4)), vector) for vector in b_row]
-        return pack(builder, [builder.call(multiply_add, [a, b, c]) for (a, b), c in zip(out, values(builder, acc))])
+        return pack(builder, [_multiply_add(builder, a, b, c) for (a, b), c in zip(out, values(builder, acc))])
 
     def floor(builder: Any, acc: Any) -> Any:
         clamped = [builder.select(builder.fcmp_ordered("<", v, _zero()), _zero(), v) for v in values(builder, acc)]
@@ -345,12 +329,129 @@ def tile(height: int, vectors: int, masked: bool = False) -> Tile:
         for value, place in zip(values(builder, acc), places(builder, c, first, row_stride)):
             _store(builder, value, place, valid(columns))
 
+    def scatter(builder: Any, vectors_out: list[Any], c: Any, offsets: Any, r: Any, first: Any, columns: Any) -> None:
+        starts = cgutils.unpack_tuple(builder, _row_pointers(height)(builder, c, offsets, r))
+        for i, value in enumerate(vectors_out):
+            place = _at(builder, starts[i // vectors], builder.add(first, I64(i % vectors * LANES)))
+            _store(builder, value, place, valid(columns), align=1 if value.type.element == I8 else 4)
+
+    def store_at(builder: Any, acc: Any, *where: Any) -> None:
+        scatter(builder, values(builder, acc), *where)
+
+    def store_codes(builder: Any, acc: Any, q: Any, offsets: Any, r: Any, first: Any, columns: Any, *grid: Any) -> None:
+        inverse, zero = (_splat(builder, builder.fptrunc(number, F32)) for number in grid)
+        low, high = builder.fneg(zero), builder.fsub(ir.Constant(VECTOR, [255.0] * LANES), zero)
+        # Adding and taking away 1.5 * 2^23 rounds to an integer, to even at halves, anything as small as this.
+        big, codes = ir.Constant(VECTOR, [12582912.0] * LANES), []
+        for v in values(builder, acc):
+            v = builder.fmul(v, inverse)
+            v = builder.select(builder.fcmp_ordered(">", v, low), v, low)  # nan becomes the lowest code
+            v = builder.select(builder.fcmp_ordered("<", v, high), v, high)
+            v = builder.fadd(builder.fsub(builder.fadd(v, big), big), zero)
+            codes.append(builder.trunc(builder.fptosi(v, VECTOR_I32), ir.VectorType(I8, LANES)))
+        scatter(builder, codes, q, offsets, r, first, columns)
+
+    place_kind = [INTS, INDEX, INDEX, INDEX]
     return Tile(
         zeros=_intrinsic(kind, [], lambda builder: pack(builder, [_zero()] * (height * vectors))),
         repeat=_intrinsic(kind, [FLOATS, INDEX, INDEX], repeat),
         add=_intrinsic(kind, [kind, FLOATS, INDEX, INDEX, INDEX], add),
-        rows=_intrinsic(row_kind, [FLOATS, INTS, INDEX], rows),
+        rows=_intrinsic(row_kind, [FLOATS, INTS, INDEX], _row_pointers(height)),
         step=_intrinsic(kind, [kind, row_kind, INDEX, FLOATS, INDEX, INDEX], step),
         floor=_intrinsic(kind, [kind], floor),
         store=_intrinsic(types.void, [kind, FLOATS, INDEX, INDEX, INDEX], store),
+        store_at=_intrinsic(types.void, [kind, FLOATS, *place_kind], store_at),
+        store_codes=_intrinsic(types.void, [kind, BYTES, *place_kind, types.float64, types.float64], store_codes),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- integer tiles
+
+
+def _dot(builder: Any, acc: Any, a: Any, b: Any) -> Any:
+    """acc + in each lane the dot product of its 4 bytes of a (unsigned) and of b (signed), exact."""
+    if VNNI:
+        vectors = [VECTOR_I32] * 3
+        name = f"llvm.x86.avx512.vpdpbusd.{32 * LANES}"
+        return builder.call(
+            cgutils.get_or_insert_function(builder.module, ir.FunctionType(VECTOR_I32, vectors), name), [acc, a, b]
+        )
+    # Bytes 0 and 2, then 1 and 3, as 16-bit numbers whose products are added in pairs: LLVM knows this as pmaddwd.
+    pairs = ir.VectorType(ir.IntType(16), 2 * LANES)
+    wide = ir.VectorType(I32, 2 * LANES)
+    eight = ir.Constant(pairs, [8] * 2 * LANES)
+    a, b = builder.bitcast(a, pairs), builder.bitcast(b, pairs)
+    low = builder.and_(a, ir.Constant(pairs, [255] * 2 * LANES)), builder.ashr(builder.shl(b, eight), eight)
+    high = builder.lshr(a, eight), builder.ashr(b, eight)
+    for x, y in (low, high):
+        products = builder.mul(builder.sext(x, wide), builder.sext(y, wide))
+        for first in (0, 1):
+            lanes = ir.Constant(VECTOR_I32, list(range(first, 2 * LANES, 2)))
+            acc = builder.add(acc, builder.shuffle_vector(products, ir.Constant(wide, ir.Undefined), lanes))
+    return acc
+
+
+class IntTile(NamedTuple):
+    """The operations on a tile of exact int32 sums, for compiled code; `columns` as for `Tile`."""
+
+    repeat: Any  # (start, first, columns) -> tile: every row is start[first:]
+    rows: Any  # (a, offsets, r) -> row pointers a + offsets[r + i], in bytes
+    step: Any  # (tile, rows, j, b, k) -> tile + outer products of the 4 bytes rows[:][j:] and those of columns b[k:]
+    add: Any  # (tile, tile) -> tile
+    zeros: Any  # () -> tile
+    pool: Any  # (tile) -> tile of height / 4: the largest of every 4 rows
+    scaled: Any  # (tile, scale, bias, first, columns) -> float tile * scale[first:] + bias[first:]
+
+
+def int_tile(height: int, vectors: int, masked: bool = False) -> IntTile:
+    """Make the operations of one tile size on integers."""
+    kind, row_kind = types.UniTuple(vector_i32, height * vectors), types.UniTuple(BYTES, height)
+    float_kind = types.UniTuple(vector_f32, height * vectors)
+    pack, values = cgutils.pack_array, cgutils.unpack_tuple
+
+    def row(builder: Any, x: Any, first: Any, columns: Any, vector: Any = VECTOR) -> list[Any]:
+        places = [_at(builder, x, builder.add(first, I64(v * LANES))) for v in range(vectors)]
+        return [_load(builder, place, columns if masked else None, vector) for place in places]
+
+    def repeat(builder: Any, start: Any, first: Any, columns: Any) -> Any:
+        return pack(builder, row(builder, start, first, columns, VECTOR_I32) * height)
+
+    def step(builder: Any, acc: Any, a_rows: Any, j: Any, b: Any, k: Any) -> Any:
+        columns = []
+        for v in range(vectors):
+            place = builder.bitcast(_at(builder, b, builder.add(k, I64(4 * v * LANES))), VECTOR_I32.as_pointer())
+            columns.append(builder.load(place, align=1))
+        pairs = []
+        for a_row in values(builder, a_rows):
+            four = builder.load(builder.bitcast(_at(builder, a_row, j), I32.as_pointer()), align=1)
+            pairs += [(_splat(builder, four), column) for column in columns]
+        return pack(builder, [_dot(builder, c, a, b) for (a, b), c in zip(pairs, values(builder, acc))])
+
+    def add(builder: Any, a: Any, b: Any) -> Any:
+        return pack(builder, [builder.add(x, y) for x, y in zip(values(builder, a), values(builder, b))])
+
+    def pool(builder: Any, acc: Any) -> Any:
+        cells, best = values(builder, acc), []
+        for at in range(0, height * vectors, 4 * vectors):
+            for v in range(vectors):
+                top = cells[at + v]
+                for other in cells[at + v + vectors : at + 4 * vectors : vectors]:
+                    top = builder.select(builder.icmp_signed(">", other, top), other, top)
+                best.append(top)
+        return pack(builder, best)
+
+    def scaled(builder: Any, acc: Any, scale: Any, bias: Any, first: Any, columns: Any) -> Any:
+        factors, terms = row(builder, scale, first, columns) * height, row(builder, bias, first, columns) * height
+        floats = [builder.sitofp(c, VECTOR) for c in values(builder, acc)]
+        return pack(builder, [builder.fadd(builder.fmul(x, m), b) for x, m, b in zip(floats, factors, terms)])
+
+    pooled = types.UniTuple(vector_i32, height // 4 * vectors)
+    return IntTile(
+        repeat=_intrinsic(kind, [WORDS, INDEX, INDEX], repeat),
+        rows=_intrinsic(row_kind, [BYTES, INTS, INDEX], _row_pointers(height)),
+        step=_intrinsic(kind, [kind, row_kind, INDEX, BYTES, INDEX], step),
+        add=_intrinsic(kind, [kind, kind], add),
+        zeros=_intrinsic(kind, [], lambda builder: pack(builder, [ir.Constant(VECTOR_I32, None)] * height * vectors)),
+        pool=_intrinsic(pooled, [kind], pool),
+        scaled=_intrinsic(float_kind, [kind, FLOATS, FLOATS, INDEX, INDEX], scaled),
     )

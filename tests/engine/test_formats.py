@@ -110,7 +110,7 @@ def test_grid_covers_the_range_and_holds_zero_exactly(a, b):
     assert grid.scale > 0 and grid.scale == float(np.float32(grid.scale)) and 0 <= grid.zero_point <= 255
     inside = np.linspace(low, high, 17).astype(np.float32)
     inside = np.append(inside, np.float32(0))
-    rounded = ops.quantize_dequantize(inside, scale=grid.scale, zero_point=grid.zero_point)
+    rounded = grid.values(grid.codes(inside))
     assert rounded[-1] == 0
     assert np.abs(rounded - inside).max() <= grid.scale * 0.5001
 
@@ -130,6 +130,13 @@ def test_grid_refuses_what_is_no_range(low, high):
         Grid.covering(low, high)
 
 
+def test_codes_round_halves_to_even_stay_in_range_and_make_nan_the_lowest():
+    x = np.array([0.5, 1.5, 2.5, -1, 300, np.inf, -np.inf, np.nan], np.float32)
+    np.testing.assert_array_equal(Grid(1.0, 0).codes(x), [0, 2, 2, 0, 255, 255, 0, 0])
+    np.testing.assert_array_equal(Grid(0.5, 10).codes(x), [11, 13, 15, 8, 255, 255, 0, 0])
+    assert Grid(0.5, 10).codes(x).dtype == np.uint8 and Grid(0.5, 10).values(np.uint8([12])) == [1.0]
+
+
 # -- computing ---------------------------------------------------------------------------------------------------------
 
 
@@ -139,10 +146,17 @@ def on_grid(x, grid):
     return ((codes - grid.zero_point) * grid.scale).astype(np.float32)
 
 
+def sparse_of_int8(w, axis, grid):
+    return Sparse.pack(Int8.pack(w, axis, grid), axis)
+
+
+GRID = Grid.covering(-2.0, 3.0)
+
+
 @pytest.mark.parametrize(
-    "pack", [Int8.pack, Sparse.pack, lambda w, axis, grid: Sparse.pack(Int8.pack(w, axis, grid), axis)]
+    "pack, grid",
+    [(Int8.pack, None), (Int8.pack, GRID), (Sparse.pack, None), (sparse_of_int8, None), (sparse_of_int8, GRID)],
 )
-@pytest.mark.parametrize("grid", [None, Grid.covering(-2.0, 3.0)])
 def test_linear_and_conv_with_a_packed_weight(backend, pack, grid):
     x, w, b = (RNG.standard_normal(s).astype(np.float32) for s in ((7, 6), (6, 5), (5,)))
     weight = pack(w, 1, grid)

@@ -87,12 +87,13 @@ def test_what_does_not_depend_on_the_input_is_a_constant():
     assert constant is not None and (constant.array == 3).all()
 
 
-def test_a_packed_weight_is_dequantised_once_and_its_input_rounded():
+def test_a_packed_weight_is_a_constant_that_kernels_take_as_codes():
     layer = Linear(3, 2)
     layer.weight = Packed(Int8.pack(layer.weight.data, 1, Grid.covering(-1, 1)))
     graph, _ = trace(layer.predict, np.ones((1, 3), np.float32))
-    assert [n.op for n in graph.nodes] == ["quantize_dequantize", "linear"]
-    assert graph.nodes[1].inputs[1].array is layer.weight.format.array
+    (node,) = graph.nodes
+    assert node.op == "linear" and node.inputs[1].array is layer.weight.format is node.operand(1)
+    assert node.operand(0) is None and node.operand(5) is None
 
 
 def test_leaving_tensors_in_between_is_refused():

@@ -94,11 +94,19 @@ def test_without_fusion_every_op_is_a_step():
     assert "relu" not in str(capture(model.predict, x))
 
 
-def test_an_int8_weight_is_emulated_in_the_plan():
+def test_an_int8_weight_is_computed_on_integers():
     layer, x = Linear(8, 3), sample(1, 8)
     layer.weight = Packed(Int8.pack(layer.weight.data, 1, Grid.covering(-2, 2)))
     plan = capture(layer.predict, x)
-    assert "quantize_dequantize" in str(plan)
+    assert "product_int8" in str(plan)
+    np.testing.assert_array_equal(plan(x), layer.predict(x))
+
+
+def test_int8_weights_for_inputs_that_are_not_quantised_are_dequantised_once():
+    layer, x = Linear(8, 3), sample(1, 8)
+    layer.weight = Packed(Int8.pack(layer.weight.data, 1))
+    plan = capture(layer.predict, x)
+    assert "int8" not in str(plan)
     assert nmse(plan(x), layer.predict(x)) <= NMSE_BOUND
 
 
@@ -144,8 +152,8 @@ def test_float64_is_refused():
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
 def test_table(name, golden):
-    from kernels import simd
+    from kernels import cpu
 
-    if simd.PATH != "avx512":
+    if cpu.PATH != "avx512":
         pytest.skip("constants are packed in panels of the vector width; the table is kept for avx512")
     golden(f"plan_{name}", str(capture(built(name).predict, np.zeros((1, *EXAMPLES[name]), np.float32))))

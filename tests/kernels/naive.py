@@ -145,8 +145,3 @@ def adam_step(w, g, m, v, hyper):
         g = g + decay * w
     m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
     return w - lr * (m / correction1) / (np.sqrt(v / correction2) + eps), m, v
-
-
-def quantize_dequantize(x, scale, zero_point):
-    q = np.clip(np.rint(x / scale) + zero_point, 0, 255)
-    return (q - zero_point) * scale

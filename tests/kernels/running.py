@@ -34,30 +34,45 @@ def normal(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape, np.float32)
 
 
-def run(op: str, *arrays: np.ndarray | None, **params: Any) -> np.ndarray | None:
-    """The op's result, or None if its kernel declines. Same bits for one and for three parts, or the test fails."""
-    results = [_run(op, arrays, params, parts) for parts in (1, 3)]
+def run(op: str, *arrays: Any, format: str = "dense", slack: int = 0, **params: Any) -> np.ndarray | None:
+    """The op's result, or None if its kernel declines. Same bits for one and for three parts, or the test fails.
+
+    `arrays` may hold a weight of a format, which is passed on as it is. `slack`: bytes behind inputs that may be read.
+    """
+    arrays = tuple(with_slack(a, slack) if isinstance(a, np.ndarray) and slack else a for a in arrays)
+    results = [_run(op, arrays, params, parts, format) for parts in (1, 3)]
     if results[0] is not None:
         np.testing.assert_array_equal(_bits(results[0]), _bits(results[1]), err_msg=f"{op}: depends on the split")
     return results[0]
 
 
+def with_slack(x: np.ndarray, nbytes: int) -> np.ndarray:
+    """A copy of a row-major array with that many bytes behind it."""
+    raw = np.full(x.nbytes + nbytes, 0xA5, np.uint8)
+    copy = raw[: x.nbytes].view(x.dtype).reshape(x.shape)
+    copy[...] = x
+    return copy
+
+
 def _bits(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x).view(np.uint32)
+    return np.ascontiguousarray(x).view(np.uint8)
 
 
-def _run(op: str, arrays: tuple[np.ndarray | None, ...], params: dict[str, Any], parts: int) -> np.ndarray | None:
+def _run(op: str, arrays: tuple[Any, ...], params: dict[str, Any], parts: int, format: str) -> np.ndarray | None:
     build = program.Builder()
-    refs = [a if a is None else build.input(a.shape, [s // a.itemsize for s in a.strides], a.dtype) for a in arrays]
-    lower = registry.lowering(op)
+    refs = [
+        build.input(a.shape, [s // a.itemsize for s in a.strides], a.dtype) if isinstance(a, np.ndarray) else a
+        for a in arrays
+    ]
+    lower = registry.lowering(op, format)
     assert lower is not None, f"{op} has no lowering"
     out = lower(build, *refs, **params)
     if out is None:
         return None
     made = build.finish([out])
-    given = [a for a in arrays if a is not None]
+    given = [a for a in arrays if isinstance(a, np.ndarray)]
     before = [a.copy() for a in given]
-    output, arena = Guarded(out.size * out.dtype.itemsize), Guarded(made.arena_bytes)
+    output, arena = Guarded(build.buffers[out.buffer].nbytes), Guarded(made.arena_bytes)
     addresses = {"output0": output.address, "arena": arena.address}
     rows = made.link([given[i].ctypes.data if i < len(given) else addresses[b] for i, b in enumerate(made.bases)])
     rows[:, machine.PARTS] = parts  # however little work there is
@@ -70,7 +85,7 @@ def _run(op: str, arrays: tuple[np.ndarray | None, ...], params: dict[str, Any],
             np.testing.assert_array_equal(a, old, err_msg=f"{op}: input {i} was changed")
     if out.buffer < len(given):
         return given[out.buffer]
-    values = output.inside.view(out.dtype)
+    values = output.inside[: len(output.inside) // out.dtype.itemsize * out.dtype.itemsize].view(out.dtype)
     strides = [stride * out.dtype.itemsize for stride in out.strides]
     return np.lib.stride_tricks.as_strided(values[out.offset :], out.shape, strides).copy()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import kernels
-from kernels import cache, simd
+from kernels import cache, cpu
 
 ROOT = Path(kernels.__file__).parent.parent
 COMPILE = """
@@ -62,7 +62,7 @@ def test_moving_text_between_files_changes_the_key(tmp_path):
 
 def test_where_code_is_kept(tmp_path):
     show = "from kernels import cache; print(cache.directory())"
-    key = cache.source_key(Path(kernels.__file__).parent, path=simd.PATH)
+    key = cache.source_key(Path(kernels.__file__).parent, path=cpu.PATH)
     user = {"NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": str(tmp_path / "xdg"), "HOME": str(tmp_path)}
     assert in_new_process(show, **user) == [str(tmp_path / "xdg" / "tinytorch-kernels" / key)]
     user["XDG_CACHE_HOME"] = ""

@@ -10,32 +10,32 @@ from pathlib import Path
 import pytest
 
 import kernels
-from kernels import simd
+from kernels import cpu, simd
 
 ROOT = Path(kernels.__file__).parent.parent
-FEATURES = simd._host_features()
-AVX512 = simd.PATHS["avx512"].features
+FEATURES = cpu.host_features()
+AVX512 = cpu.PATHS["avx512"].features
 CHECKS = ["test_matmul.py::test_gradients", "test_matmul.py::test_any_strides", "test_matmul.py::test_linear",
           "test_conv.py::test_shapes_of_the_nets", "test_pool.py::test_channels_around_a_vector",
           "test_layout.py::test_panels_of_a_matrix_and_of_its_transpose"]  # fmt: skip
 
 
 def test_the_widest_path_is_chosen():
-    assert simd.choose_path(None, AVX512 | {"avx2", "fma"}) == "avx512"
-    assert simd.choose_path("", frozenset({"avx2", "fma"})) == "avx2"
-    assert simd.choose_path(None, frozenset({"avx2"})) == "generic"
-    assert simd.choose_path("generic", AVX512) == "generic"
+    assert cpu.choose_path(None, AVX512 | {"avx2", "fma"}) == "avx512"
+    assert cpu.choose_path("", frozenset({"avx2", "fma"})) == "avx2"
+    assert cpu.choose_path(None, frozenset({"avx2"})) == "generic"
+    assert cpu.choose_path("generic", AVX512) == "generic"
 
 
 def test_unknown_and_impossible_paths():
     with pytest.raises(ValueError, match="KERNELS_SIMD: unknown path 'mmx'; known: avx512, avx2, generic"):
-        simd.choose_path("mmx", AVX512)
+        cpu.choose_path("mmx", AVX512)
     with pytest.raises(ValueError, match=r"KERNELS_SIMD=avx512: this CPU lacks avx512bw.*; it can run: avx2, generic"):
-        simd.choose_path("avx512", frozenset({"avx2", "fma"}))
+        cpu.choose_path("avx512", frozenset({"avx2", "fma"}))
 
 
 def test_tiles_fit_the_registers():
-    for name, path in simd.PATHS.items():
+    for name, path in cpu.PATHS.items():
         registers = 32 if name == "avx512" else 16
         assert 2 * path.heights[0] + 3 <= registers
         assert path.heights[-1] == 1 and list(path.heights) == sorted(path.heights, reverse=True)
@@ -47,10 +47,10 @@ def test_a_masked_tile_is_one_vector():
         simd.tile(4, 2, masked=True)
 
 
-@pytest.mark.parametrize("path", [name for name in simd.PATHS if simd.PATHS[name].features <= FEATURES])
+@pytest.mark.parametrize("path", [name for name in cpu.PATHS if cpu.PATHS[name].features <= FEATURES])
 def test_kernels_on_every_path(path):
     """The kernels that use vectors by hand, in a process of their own: the path is fixed when they are imported."""
-    if path == simd.PATH:
+    if path == cpu.PATH:
         pytest.skip("all other tests run on this path")
     tests = [str(Path("tests/kernels") / check) for check in CHECKS]
     done = subprocess.run(

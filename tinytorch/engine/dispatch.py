@@ -26,13 +26,6 @@ BACKENDS = ("numpy", "numba")
 CACHE_LIMIT = 8192
 
 
-class Entry(NamedTuple):
-    """What runs for one signature. A composite calls the seam again, so watchers are told of its parts instead."""
-
-    run: Callable[..., Any]
-    composite: bool
-
-
 class Event(NamedTuple):
     """What a watcher is told about one call; `scope` is the innermost layer that was running, or None."""
 
@@ -47,7 +40,8 @@ class Event(NamedTuple):
 
 Watcher = Callable[[Event], None]
 
-_cache: dict[tuple, Entry] = {}
+Run = Callable[..., Any]  # what runs for one signature: (*arrays, **params) -> array
+_cache: dict[tuple, Run] = {}
 watchers: list[Watcher] = []
 scopes: list[Any] = []
 
@@ -90,20 +84,8 @@ def call(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
 
     Raises ValueError or TypeError from the op's shape rule, naming the op, the shapes, the clash and the next step.
     """
-    key: tuple | None
-    key = (op, _backend, tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]), *params.items())
-    try:
-        entry = _cache.get(key)
-    except TypeError:  # a parameter that cannot be hashed, such as an index made of slices
-        entry = key = None
-    if entry is None:
-        entry = _resolve(op, arrays, params)
-        if key is not None:
-            if len(_cache) >= CACHE_LIMIT:
-                _cache.clear()
-            _cache[key] = entry
-    run, composite = entry
-    if not watchers or composite:
+    run = find(op, arrays, params)
+    if not watchers:
         out = run(*arrays, **params)
         return out if type(out) is np.ndarray else np.asarray(out)
     start = perf_counter_ns()
@@ -114,18 +96,35 @@ def call(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
     return out
 
 
-def _resolve(op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> Entry:
+def find(op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> Run:
+    """What `call` runs for such arrays and parameters."""
+    key: tuple | None
+    key = (op, _backend, tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]), *params.items())
+    try:
+        run = _cache.get(key)
+    except TypeError:  # a parameter that cannot be hashed, such as an index made of slices
+        run = key = None
+    if run is None:
+        run = _resolve(op, arrays, params)
+        if key is not None:
+            if len(_cache) >= CACHE_LIMIT:
+                _cache.clear()
+            _cache[key] = run
+    return run
+
+
+def _resolve(op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> Run:
     op.shape(*arrays, **params)
     chosen = backend()
-    if any(_is_packed(a) for a in arrays):  # a weight format without a kernel of its own
-        return Entry(partial(_emulate, op), True)
+    if any(is_packed(a) for a in arrays):
+        return _checked(op, partial(_packed, op))
     if chosen == "numba":
         from kernels import registry
 
         program = registry.program(op.name, arrays, params)
         if program is not None:
-            return Entry(_checked(op, lambda *arrays, **params: program(*arrays)), False)
-    return Entry(_checked(op, op.reference), False)
+            return _checked(op, lambda *arrays, **params: program(*arrays))
+    return _checked(op, op.reference)
 
 
 def _checked(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,12 +138,13 @@ def _checked(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def _is_packed(a: Any) -> bool:
-    return hasattr(a, "emulate")
+def is_packed(a: Any) -> bool:
+    """Whether `a` is a weight in a packed format (`formats.Format`) and no array."""
+    return hasattr(a, "compute")
 
 
-def _emulate(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
-    return next(filter(_is_packed, arrays)).emulate(op, *arrays, **params)
+def _packed(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
+    return next(filter(is_packed, arrays)).compute(op, *arrays, **params)
 
 
 @contextmanager

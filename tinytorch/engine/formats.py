@@ -1,8 +1,9 @@
 """Weight formats: how a layer's weight is stored, and how an op computes with it.
 
-Layers never change: a format takes the place of the weight's array, and the seam sees it. Where no kernel exists for
-(op, format), `emulate` rounds the activations to their calibrated grid, dequantises the weight and calls the same op:
-that is also what a fast kernel is tested against. A plain NumPy array is the dense format and needs no class.
+Layers never change: a format takes the place of the weight's array, and the seam sees it and asks it to `compute`.
+Where weight and input are quantised that is arithmetic on integers, exact and the same in the NumPy reference and in
+the kernels; everything else is computed in float32 with the array that the format stands for. A plain NumPy array is
+the dense format and needs no class.
 
 Quantisation is symmetric per output channel, so zero stays zero and pruning after it is exact.
 """
@@ -11,15 +12,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from tinytorch.engine import ops
+from tinytorch.engine import dispatch
 from tinytorch.engine.op import Op, size
 
 INT8_LIMIT = 127  # -128 is left out, so that the range is symmetric
+# Ops that are computed on integers: the axis of the output channels in their weight, and in their output.
+INTEGER_OPS = {"linear": (1, -1), "conv2d": (0, 1)}
 
 
 class Grid(NamedTuple):
@@ -36,6 +39,19 @@ class Grid(NamedTuple):
         low, high = min(float(low), 0.0), max(float(high), 0.0)
         scale = float(usable(np.float32((high - low) / 255)))
         return cls(scale, round(min(255.0, max(0.0, -low / scale))))
+
+    def codes(self, x: np.ndarray) -> np.ndarray:
+        """round(x / scale) + zero_point as uint8, to even at halves, at the ends where x is outside; nan becomes 0.
+
+        The division is a multiplication by the float32 reciprocal, as kernels do it, so that both give the same codes.
+        """
+        steps = x.astype(np.float32) * (np.float32(1) / np.float32(self.scale))
+        inside = np.fmin(np.fmax(steps, np.float32(-self.zero_point)), np.float32(255 - self.zero_point))
+        return (np.rint(inside) + np.float32(self.zero_point)).astype(np.uint8)
+
+    def values(self, codes: np.ndarray) -> np.ndarray:
+        """The float32 numbers that codes stand for."""
+        return (codes.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
 
 class Format(ABC):
@@ -72,16 +88,69 @@ class Format(ABC):
         return sum(a.nbytes for a in self.arrays().values())
 
     @property
-    def strides(self) -> tuple[str, bool]:
+    def strides(self) -> tuple[str]:
         """Takes the place of strides in the seam's cache, so that formats never share an entry with arrays."""
-        return (self.kind, self.grid is None)
+        return (self.kind,)
 
-    def emulate(self, op: Op, *arrays: Any, **params: Any) -> np.ndarray:
-        """The op computed in float32 with the values this format stores."""
-        x, *rest = (a.array if isinstance(a, Format) else a for a in arrays)
-        if self.grid is not None and op.gradient is not None:  # backward ops receive a gradient first, not the input
-            x = ops.quantize_dequantize(x, scale=self.grid.scale, zero_point=self.grid.zero_point)
-        return op(x, *rest, **params)
+    @property
+    def codes8(self) -> Int8 | None:
+        """The weight as int8 codes, where it is stored as such."""
+        return None
+
+    def operand(self, op_name: str) -> Any:
+        """What a kernel of this op is given: int8 codes where it computes on integers, else the array."""
+        codes = self.codes8
+        return codes if codes is not None and codes.on_integers(op_name) else self.array
+
+    def __deepcopy__(self, memo: dict) -> Format:
+        return self  # immutable
+
+    # -- computing ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _runs(self) -> dict[tuple, dispatch.Run]:
+        """What runs for each op and each shape of its other arrays: here, since kernels keep packed weights in it."""
+        return {}
+
+    def compute(self, op: Op, *arrays: Any, **params: Any) -> np.ndarray:
+        """The op with this weight: on integers where weight and input are quantised, else in float32."""
+        others = tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in arrays])
+        key = (op, dispatch.backend(), others, *params.items())
+        run = self._runs.get(key)
+        if run is None:
+            run = self._runs[key] = self._integer_run(op, arrays, params) or partial(self._in_floats, op)
+        return run(*arrays, **params)
+
+    def _integer_run(self, op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> dispatch.Run | None:
+        weight = self.operand(op.name)
+        if not isinstance(weight, Int8):
+            return None
+        if dispatch.backend() == "numba":
+            from kernels import registry
+
+            program = registry.program(op.name, [weight if a is self else a for a in arrays], params, weight.kind)
+            if program is not None:
+                return lambda *arrays, **params: program(*[None if a is self else a for a in arrays])
+        return partial(integer_reference, op, weight)
+
+    def _in_floats(self, op: Op, *arrays: Any, **params: Any) -> np.ndarray:
+        dense = tuple(a.array if isinstance(a, Format) else a for a in arrays)
+        return dispatch.find(op, dense, params)(*dense, **params)
+
+
+def integer_reference(
+    op: Op, weight: Int8, x: np.ndarray, _: Format, bias: np.ndarray | None = None, **params: Any
+) -> np.ndarray:
+    """op(x, weight, bias) on integers: x is rounded to its grid, sums are exact, one float32 scaling a channel follows.
+
+    The sums are formed in float64, which holds any sum of fewer than 2^37 such products exactly.
+    """
+    assert weight.grid is not None
+    axis = INTEGER_OPS[op.name][1]
+    codes = weight.grid.codes(x).astype(np.float64) - weight.grid.zero_point
+    total = op.reference(codes, weight.codes.astype(np.float64), None, **params).astype(np.float32)
+    y = total * along(weight.rescale, axis, total.ndim)
+    return y if bias is None else y + along(bias, axis, total.ndim)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +177,20 @@ class Int8(Format):
     @property
     def shape(self) -> tuple[int, ...]:
         return self.codes.shape
+
+    @property
+    def codes8(self) -> Int8:
+        return self
+
+    def on_integers(self, op_name: str) -> bool:
+        """Whether this op computes on integers: the input is quantised, and the scales belong to output channels."""
+        axes = INTEGER_OPS.get(op_name)
+        return self.grid is not None and axes is not None and self.axis % self.codes.ndim == axes[0]
+
+    @property
+    def rescale(self) -> np.ndarray:
+        """float32 (channels,): what one unit of a sum of products of codes stands for."""
+        return self.scale * np.float32(1 if self.grid is None else self.grid.scale)
 
     @cached_property
     def array(self) -> np.ndarray:
@@ -148,10 +231,17 @@ class Sparse(Format):
 
     @cached_property
     def array(self) -> np.ndarray:
-        kept = np.unpackbits(self.bits, count=self.size).astype(bool).reshape(self.full_shape)
-        full = np.zeros(self.full_shape, np.float32)
-        full[kept] = self.values
-        return full if self.scale is None else full * along(self.scale, self.axis, full.ndim)
+        return self._full if self.codes8 is None else self.codes8.array
+
+    @cached_property
+    def codes8(self) -> Int8 | None:  # type: ignore[override]  # made once
+        return None if self.scale is None else Int8(self.grid, self._full, self.scale, self.axis)
+
+    @property
+    def _full(self) -> np.ndarray:
+        full = np.zeros(self.full_shape, self.values.dtype)
+        full[np.unpackbits(self.bits, count=self.size).astype(bool).reshape(self.full_shape)] = self.values
+        return full
 
     def arrays(self) -> dict[str, np.ndarray]:
         packed = {"values": self.values, "bits": self.bits}

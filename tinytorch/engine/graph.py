@@ -22,11 +22,14 @@ WEIGHTED = {"linear": 1, "conv2d": 0}
 
 @dataclass(eq=False)
 class Value:
-    """An array of the graph. `array` is set for constants; `node` makes it, None for constants and the input."""
+    """An array of the graph. `node` makes it, None for constants and the input.
+
+    `array` is set for constants: an array or a weight in a format (`formats.Format`).
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    array: np.ndarray | None = None
+    array: Any = None
     node: Node | None = None
 
 
@@ -38,6 +41,12 @@ class Node:
     inputs: list[Value | None]
     params: dict[str, Any]
     out: Value
+
+    def operand(self, i: int) -> Any:
+        """What is known of input i: a constant array or weight format, as kernels of this op take it, or None."""
+        value = self.inputs[i] if i < len(self.inputs) else None
+        array = value.array if value is not None else None
+        return array.operand(self.op) if dispatch.is_packed(array) else array
 
 
 @dataclass
@@ -121,7 +130,7 @@ def fold_batch_norm(graph: Graph) -> None:
             continue
         w = maker.inputs[1].array
         b = maker.inputs[2] if len(maker.inputs) > 2 else None
-        if w is None or (b is not None and b.array is None) or any(c is None for c in constants):
+        if not isinstance(w, np.ndarray) or (b is not None and b.array is None) or any(c is None for c in constants):
             continue
         gamma, beta, stats = (np.asarray(c) for c in constants)
         scale = gamma / np.sqrt(stats[1] + node.params["eps"])

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from tinytorch.engine.formats import Format
 from tinytorch.engine.graph import Graph, GraphError, Node, Value, fuse, trace
+from tinytorch.engine.integer import keep_bytes
 
 __all__ = ["GraphError", "Plan", "PlanError", "capture"]
 
@@ -93,18 +95,21 @@ class Plan:
     def _lower(self, build: Any, node: Node, refs: dict[int, Any]) -> Any:
         from kernels import registry
 
-        def ref(value: Value | None) -> Any:
+        def ref(i: int, value: Value | None) -> Any:
             if value is None:
                 return None
-            if value.array is not None:
-                return build.constant(value.array)
-            return refs[id(value)]
+            known = node.operand(i)
+            if isinstance(known, np.ndarray):
+                return build.constant(known)
+            return refs[id(value)] if known is None else known
 
-        lower = registry.lowering(node.op)
+        inputs = [ref(i, v) for i, v in enumerate(node.inputs)]
+        format = next((a.kind for a in inputs if isinstance(a, Format)), "dense")
+        lower = registry.lowering(node.op, format)
         if lower is None:
-            known = ", ".join(op for op, format in registry.known() if format == "dense")
+            known = ", ".join(op for op, kind in registry.known() if kind == format)
             raise PlanError(f"plan: op {node.op} has no kernel; known: {known}; run the eager model")
-        out = lower(build, *(ref(v) for v in node.inputs), **node.params)
+        out = lower(build, *inputs, **node.params)
         if out is None:
             shapes = ", ".join("-" if v is None else str(v.shape) for v in node.inputs)
             raise PlanError(f"plan: the kernel of {node.op} declines {shapes} with {node.params}; run the eager model")
@@ -142,6 +147,8 @@ def capture(
     graph, expected = trace(function, example)
     if rewrite is not None:
         rewrite(graph)
+    if rewrite is fuse:
+        keep_bytes(graph)
     plan = Plan(graph, threads)
     error = nmse(plan(example), expected)
     if not error <= NMSE_BOUND:

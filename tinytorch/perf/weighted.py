@@ -10,7 +10,7 @@ import numpy as np
 from tinytorch.core.layers import Layer, Linear, Packed
 from tinytorch.core.spatial import Conv2d
 from tinytorch.core.tensor import Tensor
-from tinytorch.engine.formats import Format, Int8, Sparse, along
+from tinytorch.engine.formats import Format, Int8, Sparse
 
 
 class Weighted(NamedTuple):
@@ -43,13 +43,8 @@ def stored(weight: Tensor) -> np.ndarray | Int8:
     """A weight without sparsity: its array, or its int8 codes where it is quantised."""
     if not isinstance(weight, Packed):
         return weight.data
-    held: Format = weight.format
-    if isinstance(held, Int8):
-        return held
-    if isinstance(held, Sparse) and held.scale is not None:
-        codes = np.rint(held.array / along(held.scale, held.axis, held.array.ndim)).astype(np.int8)
-        return Int8(held.grid, codes, held.scale, held.axis)
-    return weight.data
+    codes: Int8 | None = weight.format.codes8
+    return weight.data if codes is None else codes
 
 
 def is_sparse(weight: Tensor) -> bool:

@@ -12,6 +12,5 @@ from tinytorch.engine.ops.matmul import *  # noqa: F403
 from tinytorch.engine.ops.movement import *  # noqa: F403
 from tinytorch.engine.ops.norm import *  # noqa: F403
 from tinytorch.engine.ops.pool import *  # noqa: F403
-from tinytorch.engine.ops.quantize import *  # noqa: F403
 from tinytorch.engine.ops.reduce import *  # noqa: F403
 from tinytorch.engine.ops.update import *  # noqa: F403

@@ -1,0 +1,59 @@
+"""Which vector instructions this CPU has, and the path through them that the kernels take.
+
+`KERNELS_SIMD=avx512|avx2|generic` forces a path. Left out: the instructions themselves (`simd.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from llvmlite import binding
+
+
+class Path(NamedTuple):
+    """One instruction set: how many float32 lanes a vector has, and which tile heights cover a remainder of rows."""
+
+    lanes: int
+    # Tall first. height x 2 accumulators + 2 columns + 1 broadcast must fit in the registers (32 with AVX-512, else
+    # 16), and at least 8 accumulators hide the 4 cycles of two multiply-add units. 1 must come last, so that every row
+    # is covered. Measured with AVX-512: 8 rows are as quick as 12 on products (172 GFLOP/s at 256, limit 177), quicker
+    # on convolutions of small images (154 against 117 to 151 at 4 x 4); 6 and 4 rows lose up to 5 and 15 %.
+    heights: tuple[int, ...]
+    features: frozenset[str]
+
+
+PATHS = {
+    "avx512": Path(16, (8, 4, 1), frozenset({"avx512f", "avx512vl", "avx512bw", "avx512dq"})),
+    "avx2": Path(8, (6, 4, 1), frozenset({"avx2", "fma"})),
+    "generic": Path(4, (6, 4, 1), frozenset()),
+}
+
+
+def choose_path(asked: str | None, features: frozenset[str]) -> str:
+    """Name of the path to use: the one `asked` for, else the widest that the CPU's `features` allow.
+
+    Raises ValueError if the name is unknown or the CPU lacks a feature that the path needs.
+    """
+    if not asked:
+        return next(name for name, path in PATHS.items() if path.features <= features)
+    if asked not in PATHS:
+        raise ValueError(f"KERNELS_SIMD: unknown path {asked!r}; known: {', '.join(PATHS)}")
+    missing = PATHS[asked].features - features
+    if missing:
+        able = [name for name, path in PATHS.items() if path.features <= features]
+        raise ValueError(
+            f"KERNELS_SIMD={asked}: this CPU lacks {', '.join(sorted(missing))}; it can run: {', '.join(able)}"
+        )
+    return asked
+
+
+def host_features() -> frozenset[str]:
+    return frozenset(name for name, present in binding.get_host_cpu_features().items() if present)
+
+
+PATH = choose_path(os.environ.get("KERNELS_SIMD"), host_features())
+LANES, HEIGHTS = PATHS[PATH].lanes, PATHS[PATH].heights
+PANEL = 2 * LANES  # columns of a full tile
+# Whether one instruction forms the dot products of 4 pairs of bytes (VNNI). Without it the same sums take seven.
+VNNI = PATH == "avx512" and "avx512vnni" in host_features()

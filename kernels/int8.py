@@ -1,0 +1,371 @@
+"""Products on integers: linear layers and convolutions with uint8 codes as input and int8 codes as weights.
+
+As in `product.py` row r of A is read in place, at `rows[r] + segments[s] + j`, here in bytes and four at a time; a
+panel of B holds four consecutive k of a column side by side, with zeros where a segment is no multiple of four. Sums
+are exact in int32. They begin at -zero_point times the sum of their column of B, which takes the input's zero point out
+again, and leave by one of two ways: as float32, sum x rescale + bias, or rounded to the grid of the next layer's input,
+so that activations stay bytes from layer to layer. ReLU and 2 x 2 max pooling are done on the way out; for pooling, the
+rows of A are ordered so that each four of them are one window.
+
+Every step rounds as the NumPy reference does, so both give the same bits. Left out: groups (declined), sums of more
+than LONGEST products, for which int32 could overflow (declined).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numba import njit
+
+from kernels import simd
+from kernels.conv import offsets
+from kernels.cpu import PATH
+from kernels.layout import Geometry
+from kernels.machine import EXACT, Bytes, Floats, Ints, Words, kernel
+from kernels.matmul import row_block_for
+from kernels.program import FLOAT32, Builder, Ref, contiguous_strides
+from kernels.registry import lowers
+
+PANEL, LANES = simd.PANEL, simd.LANES
+TALL = 8 if PATH == "avx512" else 4  # rows of a tile, a multiple of the 4 of a pooling window
+SHORT = 4
+GROUP = 4  # bytes of one dot product
+LONGEST = (2**31 - 1) // (255 * 127)
+OPS_PER_NS = 300.0  # what one core does, roughly; decides only how many threads are of use
+ELEMENT_NS = 0.5  # quantising one number, roughly
+UINT8 = np.dtype(np.uint8)
+INPUTS = (FLOAT32, UINT8)
+
+
+class Weight(Protocol):
+    """What is asked of a quantised weight.
+
+    `codes` int8; `rescale` float32 (channels,): the value of one unit of a sum; `grid`: scale and zero point of the
+    input's codes.
+    """
+
+    @property
+    def codes(self) -> np.ndarray: ...
+    @property
+    def rescale(self) -> np.ndarray: ...
+    @property
+    def grid(self) -> Any: ...
+
+
+# -- tiles -------------------------------------------------------------------------------------------------------------
+# Two bundles keep the calls readable: `reading` = (rows, segments, n_segments, length), how A is found, and `leaving` =
+# (rescale, bias, relu, as_codes, inverse, zero_point, c, q, out_rows), how results leave.
+
+
+def _sums(height: int, vectors: int) -> Any:
+    """The int32 sums of one tile."""
+    start, row_pointers, dot, *_ = simd.int_tile(height, vectors, masked=vectors == 1)
+
+    @njit(fastmath=EXACT, error_model="numpy")
+    def sums(a, r, reading, b, k, first, column, columns):
+        rows, segments, n_segments, length = reading
+        acc = start(first, column, columns)
+        a_rows = row_pointers(a, rows, r)
+        for s in range(n_segments):
+            at = segments[s]
+            for _ in range(0, length, GROUP):
+                acc = dot(acc, a_rows, at, b, k)
+                at += GROUP
+                k += GROUP * PANEL
+        return acc
+
+    return sums
+
+
+def _sums_of_one_row(vectors: int) -> Any:
+    """The same for a single row, as four partial sums, which hide the latency of the dot product."""
+    start, row_pointers, dot, add, zeros, *_ = simd.int_tile(1, vectors, masked=vectors == 1)
+
+    @njit(fastmath=EXACT, error_model="numpy")
+    def sums(a, r, reading, b, k, first, column, columns):
+        rows, segments, n_segments, length = reading
+        acc, acc1, acc2, acc3 = start(first, column, columns), zeros(), zeros(), zeros()
+        a_row = row_pointers(a, rows, r)
+        for s in range(n_segments):
+            at = segments[s]
+            end = at + length
+            while at + 4 * GROUP <= end:
+                acc = dot(acc, a_row, at, b, k)
+                acc1 = dot(acc1, a_row, at + GROUP, b, k + GROUP * PANEL)
+                acc2 = dot(acc2, a_row, at + 2 * GROUP, b, k + 2 * GROUP * PANEL)
+                acc3 = dot(acc3, a_row, at + 3 * GROUP, b, k + 3 * GROUP * PANEL)
+                at += 4 * GROUP
+                k += 4 * GROUP * PANEL
+            while at < end:
+                acc = dot(acc, a_row, at, b, k)
+                at += GROUP
+                k += GROUP * PANEL
+        return add(add(acc, acc1), add(acc2, acc3))
+
+    return sums
+
+
+def _identity(acc: Any) -> Any:
+    return acc
+
+
+def _tile_product(height: int, vectors: int, pool: bool) -> Any:
+    """One tile from its sums to memory; with `pool` what leaves is the largest of each four rows."""
+    masked, window = vectors == 1, 4 if pool else 1
+    sums = _sums_of_one_row(vectors) if height == 1 else _sums(height, vectors)
+    largest = simd.int_tile(height, vectors, masked).pool if pool else njit(_identity)
+    scaled = simd.int_tile(height // window, vectors, masked).scaled
+    exits = simd.tile(height // window, vectors, masked)
+    floor, store_at, store_codes = exits.floor, exits.store_at, exits.store_codes
+
+    @njit(fastmath=EXACT, error_model="numpy")
+    def product(a, r, reading, b, k, first, column, columns, leaving, target):
+        rescale, bias, relu, as_codes, inverse, zero_point, c, q, out_rows = leaving
+        y = scaled(largest(sums(a, r, reading, b, k, first, column, columns)), rescale, bias, column, columns)
+        if relu:
+            y = floor(y)
+        if as_codes:
+            store_codes(y, q, out_rows, r // window, target + column, columns, inverse, zero_point)
+        else:
+            store_at(y, c, out_rows, r // window, target + column, columns)
+
+    return product
+
+
+def _panel_product(height: int, pool: bool) -> Any:
+    """`height` rows times one panel: full width, or vector by vector where fewer columns are left."""
+    wide, thin = _tile_product(height, 2, pool), _tile_product(height, 1, pool)
+
+    @njit(fastmath=EXACT, error_model="numpy")
+    def product(a, r, reading, b, k, first, column, columns, leaving, target):
+        if columns >= PANEL:
+            wide(a, r, reading, b, k, first, column, columns, leaving, target)
+        else:
+            for v in range(0, columns, LANES):
+                thin(a, r, reading, b, k + v * GROUP, first, column + v, columns - v, leaving, target)
+
+    return product
+
+
+tall, short, one = (_panel_product(height, False) for height in (TALL, SHORT, 1))
+tall_pool, short_pool = (_panel_product(height, True) for height in (TALL, SHORT))
+
+
+@kernel(writes="c q", fastmath=EXACT)
+def product_int8(
+    a: Bytes, b: Bytes, first: Words, rescale: Floats, bias: Floats, rows: Ints, segments: Ints, out_rows: Ints,
+    c: Floats, q: Bytes,
+    images: int, a_image: int, out_image: int, m: int, row_block: int, n: int, n_segments: int, length: int,
+    relu: int, pool: int, as_codes: int, inverse: float, zero_point: float, lo: int, hi: int,
+) -> None:  # fmt: skip
+    """c or q[image, r, :n] = exit(first + sum over k of A[image, r, k] B[k, :n]). Items: images x panels x row blocks.
+
+    A segment is `length` bytes. Row r leaves to `out_rows[r]`; with `pool`, rows r to r + 3 to `out_rows[r // 4]`.
+    """
+    row_blocks, panels = (m + row_block - 1) // row_block, (n + PANEL - 1) // PANEL
+    b_panel = n_segments * ((length + GROUP - 1) // GROUP) * GROUP * PANEL
+    reading = (rows, segments, n_segments, length)
+    leaving = (rescale, bias, relu, as_codes, inverse, zero_point, c, q, out_rows)
+    for item in range(lo, hi):
+        image, rest = item // (panels * row_blocks), item % (panels * row_blocks)
+        panel, r = rest // row_blocks, rest % row_blocks * row_block
+        end = min(r + row_block, m)
+        source, target = simd.shift_bytes(a, image * a_image), image * out_image
+        k, column = panel * b_panel, panel * PANEL
+        columns = n - column
+        while end - r >= TALL:
+            if pool:
+                tall_pool(source, r, reading, b, k, first, column, columns, leaving, target)
+            else:
+                tall(source, r, reading, b, k, first, column, columns, leaving, target)
+            r += TALL
+        while end - r >= SHORT:
+            if pool:
+                short_pool(source, r, reading, b, k, first, column, columns, leaving, target)
+            else:
+                short(source, r, reading, b, k, first, column, columns, leaving, target)
+            r += SHORT
+        while r < end:
+            one(source, r, reading, b, k, first, column, columns, leaving, target)
+            r += 1
+
+
+@kernel(writes="q", fastmath=EXACT)
+def quantize_image(
+    x: Floats, q: Bytes, h: int, w: int, c: int, x_image: int, x_row: int, x_pixel: int, x_channel: int,
+    out_h: int, out_w: int, top: int, left: int, inverse: float, zero_point: int, lo: int, hi: int,
+) -> None:  # fmt: skip
+    """q (N, out_h, out_w, C) = codes of x (N, C, H, W) of any strides, `top` and `left` pixels in; 0's code around.
+
+    Items: N x out_h.
+    """
+    step, zero = np.float32(inverse), np.float32(zero_point)
+    low, high = -zero, np.float32(255) - zero
+    for item in range(lo, hi):
+        image, row, target = item // out_h, item % out_h - top, item * out_w * c
+        if row < 0 or row >= h:
+            for e in range(out_w * c):
+                q[target + e] = zero_point
+            continue
+        for e in range(left * c):
+            q[target + e] = zero_point
+        for e in range((left + w) * c, out_w * c):
+            q[target + e] = zero_point
+        source, target = image * x_image + row * x_row, target + left * c
+        if x_channel == 1 and x_pixel == c:
+            runs, run, x_run, x_one, q_one = 1, w * c, 0, 1, 1
+        else:
+            runs, run, x_run, x_one, q_one = c, w, x_channel, x_pixel, c
+        for _ in range(runs):
+            if x_one == 1 and q_one == 1:
+                for e in range(run):
+                    v = x[source + e] * step
+                    v = v if v > low else low  # nan becomes the lowest code
+                    v = v if v < high else high
+                    q[target + e] = np.int32(np.rint(v) + zero)
+            else:
+                for e in range(run):
+                    v = x[source + e * x_one] * step
+                    v = v if v > low else low
+                    v = v if v < high else high
+                    q[target + e * q_one] = np.int32(np.rint(v) + zero)
+            source += x_run
+            target += 1
+
+
+@kernel(writes="y", fastmath=EXACT)
+def pad_codes(
+    x: Bytes, y: Bytes, h: int, w: int, c: int, top: int, left: int, out_h: int, out_w: int, zero_point: int,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """y (N, out_h, out_w, C) = x (N, H, W, C) with the code of 0 around. Items: N x out_h."""
+    for item in range(lo, hi):
+        image, row, target = item // out_h, item % out_h - top, item * out_w * c
+        inside = 0 <= row < h
+        source = (image * h + row) * w * c - left * c
+        for e in range(out_w * c):
+            here = inside and left * c <= e < (left + w) * c
+            y[target + e] = x[source + e] if here else zero_point
+
+
+# -- lowerings ---------------------------------------------------------------------------------------------------------
+
+
+def empty_codes(build: Builder, shape: tuple[int, int, int, int]) -> Ref:
+    """A channels-last temporary of bytes for (N,C,H,W); a group may be read up to GROUP - 1 bytes behind its end."""
+    n, c, h, w = shape
+    slack = build.empty((n * c * h * w + GROUP - 1,), dtype=UINT8)
+    return replace(slack, shape=shape, strides=(h * w * c, 1, w * c, c))
+
+
+def codes_of(build: Builder, x: Ref, padding: Geometry, grid: Any) -> Ref:
+    """x (N,C,H,W), float32 of any strides or codes, as codes with zeros around, channels-last."""
+    (n, c, h, w), (top, left) = x.shape, padding
+    if x.dtype == UINT8 and padding == (0, 0):
+        return x
+    y = empty_codes(build, (n, c, h + 2 * top, w + 2 * left))
+    sizes, cost_ns = (h, w, c), ELEMENT_NS * y.size
+    out_h, out_w, zero_point = y.shape[2], y.shape[3], int(grid.zero_point)
+    if x.dtype == UINT8:
+        build.step(pad_codes, x, y, *sizes, top, left, out_h, out_w, zero_point, items=n * out_h, cost_ns=cost_ns)
+        return y
+    image, channel, row, pixel = x.strides
+    channel, pixel = (1 if c == 1 else channel), (c if w == 1 else pixel)  # where a stride is free, one run
+    build.step(
+        quantize_image, x, y, *sizes, image, row, pixel, channel, out_h, out_w, top, left, reciprocal(grid.scale),
+        zero_point, items=n * out_h, cost_ns=cost_ns,
+    )  # fmt: skip
+    return y
+
+
+def reciprocal(scale: float) -> float:
+    """1 / scale in float32, as the reference multiplies by."""
+    return float(np.float32(1) / np.float32(scale))
+
+
+def panels_of(codes: np.ndarray) -> np.ndarray:
+    """codes (segments, length, n) int8 -> (panels, segments, groups, PANEL, GROUP), zeros where there is nothing."""
+    segments, length, n = codes.shape
+    full = np.zeros((segments, -(-length // GROUP) * GROUP, -(-n // PANEL) * PANEL), np.int8)
+    full[:, :length, :n] = codes
+    return full.reshape(segments, -1, GROUP, full.shape[2] // PANEL, PANEL).transpose(3, 0, 1, 4, 2)
+
+
+def multiply(
+    build: Builder, image: Ref, codes: np.ndarray, weight: Weight, bias: Ref | None, rows: np.ndarray,
+    segments: np.ndarray, y: Ref, images: int, a_image: int, *, relu: bool, pool: bool, grid: Any,
+) -> None:  # fmt: skip
+    """Add the step that writes y: `rows` and `segments` in bytes, codes (segments, length, n), y channels-last."""
+    n, m = codes.shape[2], len(rows)
+    first = -int(weight.grid.zero_point) * codes.sum((0, 1), dtype=np.int64)
+    zero_bias = build.constant(np.zeros(n, np.float32)) if bias is None else build.contiguous(bias)
+    row_block = row_block_for(m, n, images)
+    out_rows = np.arange(m // 4 if pool else m, dtype=np.int64) * n
+    as_codes = grid is not None
+    build.step(
+        product_int8, image, build.constant(panels_of(codes).view(np.uint8)), build.constant(first.astype(np.int32)),
+        build.constant(weight.rescale), zero_bias, build.constant(rows), build.constant(segments),
+        build.constant(out_rows), build.null if as_codes else y, y if as_codes else build.null,
+        images, a_image, len(out_rows) * n, m, row_block, n, len(segments), codes.shape[1],
+        relu, pool, as_codes, reciprocal(grid.scale) if as_codes else 0.0, float(grid.zero_point) if as_codes else 0.0,
+        items=images * -(-m // row_block) * -(-n // PANEL), cost_ns=2 * images * m * codes.size / OPS_PER_NS,
+    )  # fmt: skip
+
+
+@lowers("conv2d", "int8", dtypes=[INPUTS])
+def conv2d(
+    build: Builder, x: Ref, w: Weight, bias: Ref | None = None, *, stride: Geometry, padding: Geometry,
+    dilation: Geometry, groups: int, activation: str | None = None, pool: bool = False, grid: Any = None,
+) -> Ref | None:  # fmt: skip
+    """x (N,C,H,W) float32 or codes, w (O,C,kh,kw), bias (O) -> (N,O,OH,OW), channels-last; codes if `grid` is given."""
+    o, c, kh, kw = w.codes.shape
+    if groups != 1 or c * kh * kw > LONGEST:
+        return None
+    image = codes_of(build, x, padding, w.grid)
+    n, _, h, wd = image.shape
+    out_h = (h - dilation[0] * (kh - 1) - 1) // stride[0] + 1
+    out_w = (wd - dilation[1] * (kw - 1) - 1) // stride[1] + 1
+    codes = w.codes.transpose(2, 3, 1, 0)
+    line = dilation[0] * wd * c
+    if dilation[1] == 1:
+        segments, codes = offsets((kh,), (line,)), codes.reshape(kh, kw * c, o)
+    else:
+        segments, codes = offsets((kh, kw), (line, dilation[1] * c)), codes.reshape(kh * kw, c, o)
+    row, pixel = stride[0] * wd * c, stride[1] * c
+    if pool:
+        rows = offsets((out_h // 2, out_w // 2, 2, 2), (2 * row, 2 * pixel, row, pixel))
+        out_h, out_w = out_h // 2, out_w // 2
+    else:
+        rows = offsets((out_h, out_w), (row, pixel))
+    images, a_image = n, h * wd * c
+    if out_h == out_w == 1 and not pool:  # one row an image: all of them are one matrix
+        rows, images = np.arange(n, dtype=np.int64) * a_image, 1
+    if grid is None:
+        y = build.empty((n, o, out_h, out_w), channels_last=True)
+    else:
+        y = empty_codes(build, (n, o, out_h, out_w))
+    multiply(build, image, codes, w, bias, rows, segments, y, images, a_image,
+             relu=activation == "relu", pool=pool, grid=grid)  # fmt: skip
+    return y
+
+
+@lowers("linear", "int8", dtypes=[INPUTS])
+def linear(
+    build: Builder, x: Ref, w: Weight, bias: Ref | None = None, *, activation: str | None = None, grid: Any = None
+) -> Ref | None:
+    """x (..., k) float32 or codes, w (k, n), bias (n) -> (..., n); codes if `grid` is given."""
+    k, n = w.codes.shape
+    if k > LONGEST:
+        return None
+    if x.dtype != UINT8 and len(x.shape) != 2:
+        x = build.contiguous(x)
+    leading = x.shape[:-1]
+    m = x.size // k
+    strides = (x.strides[0], x.strides[1]) if len(leading) == 1 else (k, 1)
+    image = codes_of(build, replace(x, shape=(1, 1, m, k), strides=(0, 1, *strides)), (0, 0), w.grid)
+    y = build.empty((*leading, n)) if grid is None else empty_codes(build, (1, 1, m, n))
+    multiply(build, image, w.codes[None], w, bias, np.arange(m, dtype=np.int64) * k, np.zeros(1, np.int64), y, 1, 0,
+             relu=activation == "relu", pool=False, grid=grid)  # fmt: skip
+    return y if grid is None else replace(y, shape=(*leading, n), strides=contiguous_strides((*leading, n)))
