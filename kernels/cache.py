@@ -43,7 +43,7 @@ def source_key(folder: Path, *, path: str = cpu.PATH) -> str:
         llvmlite.__version__,
     )
     digest = hashlib.sha256(repr(target).encode())
-    for source in sorted(folder.glob("*.py")):
+    for source in sorted(folder.rglob("*.py")):
         text = source.read_bytes()
         digest.update(f"{source.name} {len(text)} ".encode() + text)
     return digest.hexdigest()[:16]

@@ -9,17 +9,18 @@ gaps of a strided gradient are made by one copy (`layout.spread`).
   so that
   its activations and output gradient stay in the cache.
 
-Left out: groups > 1 (declined).
+Left out: groups (`grouped.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from kernels import layout, simd
+from kernels import grouped, layout, simd
 from kernels.layout import Geometry
 from kernels.matmul import FLOPS_PER_NS, K_BLOCK, row_block_for
 from kernels.product import product
@@ -30,16 +31,16 @@ from kernels.registry import lowers
 @lowers("conv2d")
 def conv2d(
     build: Builder, x: Ref, w: Ref, bias: Ref | None = None, *, stride: Geometry, padding: Geometry, dilation: Geometry,
-    groups: int, activation: str | None = None,
+    groups: int, activation: str | None = None, pool: bool = False, margin: Geometry = (0, 0),
 ) -> Ref | None:  # fmt: skip
-    """x (N,C,H,W), w (O,C,kh,kw), bias (O) -> (N,O,OH,OW), channels-last in memory."""
+    """x (N,C,H,W), w (O,C,kh,kw), bias (O) -> (N,O,OH,OW), channels-last in memory; see `correlate`."""
     if groups != 1:
-        return None
+        return grouped.forward(
+            build, conv2d, x, w, bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
+            activation=activation,
+        )  # fmt: skip
     image = padded(build, x, padding)
-    out = tuple(
-        (image.shape[2 + i] - dilation[i] * (w.shape[2 + i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
-    )
-    return correlate(build, image, w.permute((2, 3, 1, 0)), bias, stride, dilation, (out[0], out[1]), activation)
+    return correlate(build, image, w.permute((2, 3, 1, 0)), bias, stride, dilation, activation, pool, margin)
 
 
 @lowers("conv2d_input_grad")
@@ -49,7 +50,10 @@ def conv2d_input_grad(
 ) -> Ref | None:  # fmt: skip
     """g (N,O,OH,OW), w (O,C,kh,kw) -> gradient of the input, of the given shape (N,C,H,W)."""
     if groups != 1:
-        return None
+        return grouped.input_grad(
+            build, conv2d_input_grad, g, w, shape=shape, stride=stride, padding=padding, dilation=dilation,
+            groups=groups,
+        )  # fmt: skip
     (kh, kw), (h, wd) = w.shape[2:], shape[2:]
     reach = (dilation[0] * (kh - 1), dilation[1] * (kw - 1))
     start = (reach[0] - padding[0], reach[1] - padding[1])
@@ -57,7 +61,7 @@ def conv2d_input_grad(
     so, sc, sy, sx = w.strides
     flipped = replace(w, shape=(kh, kw, w.shape[0], w.shape[1]), strides=(-sy, -sx, so, sc),
                       offset=w.offset + (kh - 1) * sy + (kw - 1) * sx)  # fmt: skip
-    return correlate(build, image, flipped, None, (1, 1), dilation, (h, wd), None)
+    return correlate(build, image, flipped, None, (1, 1), dilation, None)
 
 
 @lowers("conv2d_weight_grad")
@@ -67,7 +71,10 @@ def conv2d_weight_grad(
 ) -> Ref | None:  # fmt: skip
     """x (N,C,H,W), g (N,O,OH,OW) -> gradient of the weights, of the given shape (O,C,kh,kw)."""
     if groups != 1:
-        return None
+        return grouped.weight_grad(
+            build, conv2d_weight_grad, x, g, shape=shape, stride=stride, padding=padding, dilation=dilation,
+            groups=groups,
+        )  # fmt: skip
     image, g = padded(build, x, padding), build.channels_last(g)
     n, c, h, wd = image.shape
     o, out_h, out_w = g.shape[1:]
@@ -75,52 +82,80 @@ def conv2d_weight_grad(
     m = kh * kw * c
     row_block = row_block_for(m, o)
     rows = build.constant(offsets((kh, kw, c), (dilation[0] * wd * c, dilation[1] * c, 1)))
+    out_rows = build.constant(np.arange(m, dtype=np.int64) * o)
     segments = build.constant(offsets((out_h,), (stride[0] * wd * c,)))
     result = build.empty((kh, kw, c, o))
     build.step(
-        product, image, g, build.null, rows, segments, result,
-        1, 0, 0,  # images, a_image, c_image: one matrix, to which every image adds
-        m, row_block, o, o,
+        product, image, g, build.null, rows, segments, out_rows, result,
+        1, 0, 0, m, m, row_block, o,  # one matrix, to which every image adds
         out_h, out_w, out_w, stride[1] * c, o, simd.PANEL,
-        n, h * wd * c, out_h * out_w * o, False, False,
+        n, h * wd * c, out_h * out_w * o, False, False, False,
         items=-(-m // row_block) * -(-o // simd.PANEL), cost_ns=2 * m * o * n * out_h * out_w / FLOPS_PER_NS,
     )  # fmt: skip
     return build.contiguous(result.permute((3, 2, 0, 1)))
 
 
 def correlate(
-    build: Builder, image: Ref, w: Ref, bias: Ref | None, stride: Geometry, dilation: Geometry, out: Geometry,
-    activation: str | None,
+    build: Builder, image: Ref, w: Ref, bias: Ref | None, stride: Geometry, dilation: Geometry, activation: str | None,
+    pool: bool = False, margin: Geometry = (0, 0),
 ) -> Ref:  # fmt: skip
-    """image (N,C,H,W) channels-last and already padded, w (kh,kw,C,O) with any strides -> (N,O,*out), channels-last."""
-    (n, c, h, wd), (kh, kw, _, o), (out_h, out_w) = image.shape, w.shape, out
+    """image (N,C,H,W) channels-last and already padded, w (kh,kw,C,O) with any strides -> (N,O,OH,OW), channels-last.
+
+    With `pool` only the largest of each 2 x 2 results. `margin`: how wide a border of zeros the result is laid into.
+    """
+    (n, c, h, wd), (kh, kw, _, o) = image.shape, w.shape
     line = dilation[0] * wd * c  # from one kernel row to the next
     if dilation[1] == 1:
         within, length = np.zeros(1, np.int64), kw * c
     else:
         within, length = offsets((kw,), (dilation[1] * c,)), c
     # A long sum goes one kernel row at a time, so that the panel of weights it needs stays in the cache.
-    blocks = kh if kh * kw * c > K_BLOCK else 1
+    blocks = kh if kh * kw * c > K_BLOCK and not pool else 1
     segments = within if blocks > 1 else (offsets((kh,), (line,))[:, None] + within).ravel()
-    m = out_h * out_w
-    row_block = row_block_for(m, o, n)
-    y = build.empty((n, o, out_h, out_w), channels_last=True)
+    table = row_table(image, (kh, kw), stride, dilation, pool)
+    y = build.bordered((n, o, *table.out), margin)
+    out_rows = offsets(table.out, y.strides[2:])
+    images, m, a_image, c_image = n, len(table.rows), h * wd * c, y.strides[0]
+    rows = table.rows
+    if m == 1:  # one row an image: all of them are one matrix
+        images, m, rows, out_rows = 1, n, offsets((n,), (a_image,)), offsets((n,), (c_image,))
+    row_block = row_block_for(m, o, images)
     build.step(
         product, image, layout.panels(build, w), build.null if bias is None else build.contiguous(bias),
-        build.constant(offsets(out, (stride[0] * wd * c, stride[1] * c))), build.constant(segments), y,
-        n, h * wd * c, m * o,
-        m, row_block, o, o,
+        build.constant(rows), build.constant(segments), build.constant(out_rows), y,
+        images, a_image, c_image, m, m, row_block, o,
         len(segments), length, length, 1, simd.PANEL, kh * kw * c * simd.PANEL,
-        blocks, line, kw * c * simd.PANEL, bias is not None, activation == "relu",
-        items=n * -(-m // row_block) * -(-o // simd.PANEL), cost_ns=2 * n * m * o * kh * kw * c / FLOPS_PER_NS,
+        blocks, line, kw * c * simd.PANEL, bias is not None, activation == "relu", pool,
+        items=images * -(-m // row_block) * -(-o // simd.PANEL),
+        cost_ns=2 * images * m * o * kh * kw * c / FLOPS_PER_NS,
     )  # fmt: skip
     return y
 
 
+class RowTable(NamedTuple):
+    """Where in an image the window of each output pixel begins, and the size of the result."""
+
+    rows: np.ndarray
+    out: Geometry
+
+
+def row_table(image: Ref, kernel: Geometry, stride: Geometry, dilation: Geometry, pool: bool) -> RowTable:
+    """Output pixels in order; with `pool` four by four, as 2 x 2 windows (an odd last row or column is left out)."""
+    out = [(image.shape[2 + i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)]
+    row, pixel = stride[0] * image.strides[2], stride[1] * image.strides[3]
+    if not pool:
+        return RowTable(offsets(out, (row, pixel)), (out[0], out[1]))
+    half = (out[0] // 2, out[1] // 2)
+    return RowTable(offsets((*half, 2, 2), (2 * row, 2 * pixel, row, pixel)), half)
+
+
 def padded(build: Builder, x: Ref, padding: Geometry) -> Ref:
-    """x (N,C,H,W) with zeros around, channels-last; x itself if it is that already."""
+    """x (N,C,H,W) with zeros around, channels-last; what x lies in if that is it already."""
     if padding == (0, 0):
         return build.channels_last(x)
+    whole = build.with_border(x, padding)
+    if whole is not None:
+        return whole
     return layout.spread(build, x, (x.shape[2] + 2 * padding[0], x.shape[3] + 2 * padding[1]), padding)
 
 

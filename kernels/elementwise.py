@@ -26,43 +26,49 @@ BLOCK = 1024
 ONE_PASS, RELU, TRANSCENDENTAL, SEVERAL_PASSES = 16384, 4096, 131072, 0
 
 ZERO, ONE = np.float32(0), np.float32(1)
-GELU_SLOPE = np.float32(2 * math.sqrt(2 / math.pi))
-GELU_CUBIC = np.float32(0.044715)
-GELU_CUBIC_3 = np.float32(3 * 0.044715)
 
 
-def _register(made: Kernel, eager_min: int, ns: float) -> None:
-    def lower(build: Builder, *operands: Ref, approximate: str | None = None) -> Ref | None:
-        if approximate not in (None, "tanh") or (build.eager and max(x.size for x in operands) < eager_min):
+def _register(made: Kernel, eager_min: int, ns: float) -> Kernel:
+    def lower(build: Builder, *operands: Ref) -> Ref | None:
+        if build.eager and max(x.size for x in operands) < eager_min:
             return None
         return apply(build, made, ns, *operands)
 
     lowers(made.name)(lower)
+    return made
 
 
 def unary(name: str, eager_min: int, ns: float) -> Callable[[Callable], Kernel]:
     """Kernel and lowering for y = f(x); `ns` estimates the time for one element."""
+    return lambda scalar: _register(unary_kernel(name)(scalar), eager_min, ns)
+
+
+def binary(name: str, eager_min: int, ns: float) -> Callable[[Callable], Kernel]:
+    """Kernel and lowering for y = f(a, b)."""
+    return lambda scalar: _register(binary_kernel(name)(scalar), eager_min, ns)
+
+
+def unary_kernel(name: str) -> Callable[[Callable], Kernel]:
+    """Kernel for y = f(x)."""
 
     def decorate(scalar: Callable) -> Kernel:
-        f = njit(fastmath=CONTRACT, error_model="numpy")(scalar)
+        f = njit(fastmath=CONTRACT, error_model="numpy", forceinline=True)(scalar)  # a call would not be vectorised
 
         def loop(x: Floats, y: Floats, n: int, lo: int, hi: int) -> None:
             for i in range(lo * BLOCK, min(hi * BLOCK, n)):
                 y[i] = f(x[i])
 
         loop.__name__ = name
-        made = kernel(writes="y", fastmath=CONTRACT)(loop)
-        _register(made, eager_min, ns)
-        return made
+        return kernel(writes="y", fastmath=CONTRACT)(loop)
 
     return decorate
 
 
-def binary(name: str, eager_min: int, ns: float) -> Callable[[Callable], Kernel]:
-    """Kernel and lowering for y = f(a, b); an operand with step 0 is a single number."""
+def binary_kernel(name: str) -> Callable[[Callable], Kernel]:
+    """Kernel for y = f(a, b); an operand with step 0 is a single number."""
 
     def decorate(scalar: Callable) -> Kernel:
-        f = njit(fastmath=CONTRACT, error_model="numpy")(scalar)
+        f = njit(fastmath=CONTRACT, error_model="numpy", forceinline=True)(scalar)
 
         def loop(a: Floats, b: Floats, y: Floats, n: int, a_step: int, b_step: int, lo: int, hi: int) -> None:
             first, end = lo * BLOCK, min(hi * BLOCK, n)
@@ -79,9 +85,7 @@ def binary(name: str, eager_min: int, ns: float) -> Callable[[Callable], Kernel]
                     y[i] = f(a[i], b[i])
 
         loop.__name__ = name
-        made = kernel(writes="y", fastmath=CONTRACT)(loop)
-        _register(made, eager_min, ns)
-        return made
+        return kernel(writes="y", fastmath=CONTRACT)(loop)
 
     return decorate
 
@@ -173,16 +177,3 @@ def tanh(x):
 @binary("tanh_grad", SEVERAL_PASSES, 0.3)
 def tanh_grad(g, y):
     return g * (ONE - y * y)
-
-
-@unary("gelu", SEVERAL_PASSES, 0.8)
-def gelu(x):
-    """0.5 x (1 + tanh(u / 2)) = x sigmoid(u). Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2, tanh form."""
-    return x * functions.sigmoid(GELU_SLOPE * (x + GELU_CUBIC * x * x * x))
-
-
-@binary("gelu_grad", SEVERAL_PASSES, 1.0)
-def gelu_grad(g, x):
-    s = functions.sigmoid(GELU_SLOPE * (x + GELU_CUBIC * x * x * x))
-    slope = GELU_SLOPE * (ONE + GELU_CUBIC_3 * x * x)
-    return g * s * (ONE + x * (ONE - s) * slope)

@@ -1,4 +1,4 @@
-"""exp, log, tanh and sigmoid of one float32, written so that LLVM turns a loop over them into vector instructions.
+"""exp, log, tanh, sigmoid and the normal distribution of one float32, for loops that LLVM turns into vectors.
 
 No branches and no table look-ups: every case is computed and selected. The polynomials are plain Taylor sums, long
 enough on their reduced range that rounding dominates. Not a number stays one; infinities and overflow behave as in IEEE
@@ -25,6 +25,10 @@ LN2_LOW = f32(math.log(2) - 0.693359375)
 EXP_MIN, EXP_MAX = f32(-104), f32(89)
 C2, C3, C4, C5, C6, C7 = (f32(1 / math.factorial(i)) for i in range(2, 8))
 T3, T5, T7, T9 = (f32(2 / i) for i in (3, 5, 7, 9))
+TAIL_P = f32(0.21)
+P1, P2, P3 = f32(0.08371157580590131), f32(0.0850688552347856), f32(0.06919219090260396)
+P4, P5, P6 = f32(0.12487264007657826), f32(-0.0939249890799393), f32(0.3494006788271184)
+P7, P8, P9 = f32(-0.33025308453659946), f32(0.283588416802474), f32(-0.07165627722488588)
 SMALLEST_NORMAL, SUBNORMAL_SCALE = f32(2.0**-126), f32(2.0**23)
 # The bit pattern of sqrt(1/2): subtracting it before the exponent is read brings the mantissa into [sqrt(1/2),
 # sqrt(2)).
@@ -74,6 +78,26 @@ def sigmoid(x):
     """1 / (1 + e^-x), from exp(-|x|) so that it never overflows."""
     e = exp(-math.fabs(x))
     return (e if x < ZERO else ONE) / (ONE + e)
+
+
+@njit(fastmath=CONTRACT, error_model="numpy")
+def bell(x):
+    """exp(-x^2 / 2), sqrt(2 pi) times the density of the normal distribution."""
+    return exp(-HALF * x * x)
+
+
+@njit(fastmath=CONTRACT, error_model="numpy")
+def normal_cdf(x, bell_of_x):
+    """Phi(x) = (1 + erf(x / sqrt 2)) / 2, given bell(x).
+
+    Phi(-x) / bell(x) is a polynomial in 1 / (1 + p x), the form of Abramowitz and Stegun 1964, 26.2.17 (Hastings 1955),
+    which has 5 terms for an absolute error of 7.5e-8. The 9 terms here were fitted for the least relative error on
+    0 <= x <= 14, which is 2e-8 before rounding.
+    """
+    t = ONE / (ONE + TAIL_P * math.fabs(x))
+    tail = P5 + t * (P6 + t * (P7 + t * (P8 + t * P9)))
+    tail = bell_of_x * t * (P1 + t * (P2 + t * (P3 + t * (P4 + t * tail))))
+    return tail if x < ZERO else ONE - tail
 
 
 @njit(fastmath=CONTRACT, error_model="numpy")

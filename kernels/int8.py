@@ -20,11 +20,11 @@ import numpy as np
 from numba import njit
 
 from kernels import simd
-from kernels.conv import offsets
+from kernels.conv import offsets, row_table
 from kernels.cpu import PATH
 from kernels.layout import Geometry
 from kernels.machine import EXACT, Bytes, Floats, Ints, Words, kernel
-from kernels.matmul import row_block_for
+from kernels.matmul import MAX_ROWS, as_rows, row_block_for
 from kernels.program import FLOAT32, Builder, Ref, contiguous_strides
 from kernels.registry import lowers
 
@@ -115,10 +115,10 @@ def _tile_product(height: int, vectors: int, pool: bool) -> Any:
     """One tile from its sums to memory; with `pool` what leaves is the largest of each four rows."""
     masked, window = vectors == 1, 4 if pool else 1
     sums = _sums_of_one_row(vectors) if height == 1 else _sums(height, vectors)
-    largest = simd.int_tile(height, vectors, masked).pool if pool else njit(_identity)
+    largest = simd.int_tile(height, vectors, masked).pool if pool else njit(fastmath=EXACT)(_identity)
     scaled = simd.int_tile(height // window, vectors, masked).scaled
     exits = simd.tile(height // window, vectors, masked)
-    floor, store_at, store_codes = exits.floor, exits.store_at, exits.store_codes
+    floor, store, store_codes = exits.floor, exits.store, exits.store_codes
 
     @njit(fastmath=EXACT, error_model="numpy")
     def product(a, r, reading, b, k, first, column, columns, leaving, target):
@@ -129,7 +129,7 @@ def _tile_product(height: int, vectors: int, pool: bool) -> Any:
         if as_codes:
             store_codes(y, q, out_rows, r // window, target + column, columns, inverse, zero_point)
         else:
-            store_at(y, c, out_rows, r // window, target + column, columns)
+            store(y, c, out_rows, r // window, target + column, columns)
 
     return product
 
@@ -157,12 +157,13 @@ tall_pool, short_pool = (_panel_product(height, True) for height in (TALL, SHORT
 def product_int8(
     a: Bytes, b: Bytes, first: Words, rescale: Floats, bias: Floats, rows: Ints, segments: Ints, out_rows: Ints,
     c: Floats, q: Bytes,
-    images: int, a_image: int, out_image: int, m: int, row_block: int, n: int, n_segments: int, length: int,
+    images: int, a_image: int, c_image: int, m: int, last_m: int, row_block: int, n: int, n_segments: int, length: int,
     relu: int, pool: int, as_codes: int, inverse: float, zero_point: float, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """c or q[image, r, :n] = exit(first + sum over k of A[image, r, k] B[k, :n]). Items: images x panels x row blocks.
 
-    A segment is `length` bytes. Row r leaves to `out_rows[r]`; with `pool`, rows r to r + 3 to `out_rows[r // 4]`.
+    An image has m rows, the last one last_m; a segment is `length` bytes. Row r leaves to `out_rows[r]`; with `pool`,
+    rows r to r + 3 to `out_rows[r // 4]`.
     """
     row_blocks, panels = (m + row_block - 1) // row_block, (n + PANEL - 1) // PANEL
     b_panel = n_segments * ((length + GROUP - 1) // GROUP) * GROUP * PANEL
@@ -171,8 +172,8 @@ def product_int8(
     for item in range(lo, hi):
         image, rest = item // (panels * row_blocks), item % (panels * row_blocks)
         panel, r = rest // row_blocks, rest % row_blocks * row_block
-        end = min(r + row_block, m)
-        source, target = simd.shift_bytes(a, image * a_image), image * out_image
+        end = min(r + row_block, last_m if image == images - 1 else m)
+        source, target = simd.shift_bytes(a, image * a_image), image * c_image
         k, column = panel * b_panel, panel * PANEL
         columns = n - column
         while end - r >= TALL:
@@ -192,17 +193,27 @@ def product_int8(
             r += 1
 
 
-@kernel(writes="q", fastmath=EXACT)
+@njit(fastmath=EXACT, error_model="numpy")
+def _quantize(x, source, stride, q, target, count, step, zero):
+    """q[target + i] = code of x[source + i stride]; nan gets the lowest."""
+    low, high = -zero, np.float32(255) - zero
+    for i in range(count):
+        v = x[source + i * stride] * step
+        v = v if v > low else low
+        v = v if v < high else high
+        q[target + i] = np.int32(np.rint(v) + zero)
+
+
+@kernel(writes="q planes", fastmath=EXACT)
 def quantize_image(
-    x: Floats, q: Bytes, h: int, w: int, c: int, x_image: int, x_row: int, x_pixel: int, x_channel: int,
+    x: Floats, q: Bytes, planes: Bytes, h: int, w: int, c: int, x_image: int, x_row: int, x_pixel: int, x_channel: int,
     out_h: int, out_w: int, top: int, left: int, inverse: float, zero_point: int, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """q (N, out_h, out_w, C) = codes of x (N, C, H, W) of any strides, `top` and `left` pixels in; 0's code around.
 
-    Items: N x out_h.
+    `planes` (N, out_h, C, W) is scratch for a row that is not channels-last yet. Items: N x out_h.
     """
     step, zero = np.float32(inverse), np.float32(zero_point)
-    low, high = -zero, np.float32(255) - zero
     for item in range(lo, hi):
         image, row, target = item // out_h, item % out_h - top, item * out_w * c
         if row < 0 or row >= h:
@@ -215,24 +226,17 @@ def quantize_image(
             q[target + e] = zero_point
         source, target = image * x_image + row * x_row, target + left * c
         if x_channel == 1 and x_pixel == c:
-            runs, run, x_run, x_one, q_one = 1, w * c, 0, 1, 1
-        else:
-            runs, run, x_run, x_one, q_one = c, w, x_channel, x_pixel, c
-        for _ in range(runs):
-            if x_one == 1 and q_one == 1:
-                for e in range(run):
-                    v = x[source + e] * step
-                    v = v if v > low else low  # nan becomes the lowest code
-                    v = v if v < high else high
-                    q[target + e] = np.int32(np.rint(v) + zero)
+            _quantize(x, source, 1, q, target, w * c, step, zero)
+            continue
+        plane = item * c * w
+        for channel in range(c):
+            if x_pixel == 1:
+                _quantize(x, source + channel * x_channel, 1, planes, plane + channel * w, w, step, zero)
             else:
-                for e in range(run):
-                    v = x[source + e * x_one] * step
-                    v = v if v > low else low
-                    v = v if v < high else high
-                    q[target + e * q_one] = np.int32(np.rint(v) + zero)
-            source += x_run
-            target += 1
+                _quantize(x, source + channel * x_channel, x_pixel, planes, plane + channel * w, w, step, zero)
+        for channel in range(c):
+            for j in range(w):
+                q[target + j * c + channel] = planes[plane + channel * w + j]
 
 
 @kernel(writes="y", fastmath=EXACT)
@@ -253,18 +257,21 @@ def pad_codes(
 # -- lowerings ---------------------------------------------------------------------------------------------------------
 
 
-def empty_codes(build: Builder, shape: tuple[int, int, int, int]) -> Ref:
-    """A channels-last temporary of bytes for (N,C,H,W); a group may be read up to GROUP - 1 bytes behind its end."""
-    n, c, h, w = shape
-    slack = build.empty((n * c * h * w + GROUP - 1,), dtype=UINT8)
-    return replace(slack, shape=shape, strides=(h * w * c, 1, w * c, c))
+def empty_codes(build: Builder, shape: tuple[int, ...], margin: Geometry = (0, 0), zero_point: int = 0) -> Ref:
+    """A channels-last temporary of bytes for (N,C,H,W) in a border of zeros.
+
+    A group may be read up to GROUP - 1 bytes behind its end.
+    """
+    return build.bordered(shape, margin, UINT8, zero_point, slack=GROUP - 1)
 
 
 def codes_of(build: Builder, x: Ref, padding: Geometry, grid: Any) -> Ref:
     """x (N,C,H,W), float32 of any strides or codes, as codes with zeros around, channels-last."""
     (n, c, h, w), (top, left) = x.shape, padding
-    if x.dtype == UINT8 and padding == (0, 0):
-        return x
+    if x.dtype == UINT8:
+        whole = x if padding == (0, 0) else build.with_border(x, padding)
+        if whole is not None:
+            return whole
     y = empty_codes(build, (n, c, h + 2 * top, w + 2 * left))
     sizes, cost_ns = (h, w, c), ELEMENT_NS * y.size
     out_h, out_w, zero_point = y.shape[2], y.shape[3], int(grid.zero_point)
@@ -273,9 +280,10 @@ def codes_of(build: Builder, x: Ref, padding: Geometry, grid: Any) -> Ref:
         return y
     image, channel, row, pixel = x.strides
     channel, pixel = (1 if c == 1 else channel), (c if w == 1 else pixel)  # where a stride is free, one run
+    planes = build.null if channel == 1 and pixel == c else build.empty((n, out_h, c, w), dtype=UINT8)
     build.step(
-        quantize_image, x, y, *sizes, image, row, pixel, channel, out_h, out_w, top, left, reciprocal(grid.scale),
-        zero_point, items=n * out_h, cost_ns=cost_ns,
+        quantize_image, x, y, planes, *sizes, image, row, pixel, channel, out_h, out_w, top, left,
+        reciprocal(grid.scale), zero_point, items=n * out_h, cost_ns=cost_ns,
     )  # fmt: skip
     return y
 
@@ -295,20 +303,22 @@ def panels_of(codes: np.ndarray) -> np.ndarray:
 
 def multiply(
     build: Builder, image: Ref, codes: np.ndarray, weight: Weight, bias: Ref | None, rows: np.ndarray,
-    segments: np.ndarray, y: Ref, images: int, a_image: int, *, relu: bool, pool: bool, grid: Any,
+    segments: np.ndarray, y: Ref, out_rows: np.ndarray, steps: tuple[int, int, int, int], *, relu: bool, pool: bool,
+    grid: Any,
 ) -> None:  # fmt: skip
-    """Add the step that writes y: `rows` and `segments` in bytes, codes (segments, length, n), y channels-last."""
-    n, m = codes.shape[2], len(rows)
+    """Add the step that writes y: tables in elements, codes (segments, length, n).
+
+    `steps`: how many images, from one to the next in the input and in the output, and the rows of the last one.
+    """
+    n, m, (images, a_image, c_image, last_m) = codes.shape[2], len(rows), steps
     first = -int(weight.grid.zero_point) * codes.sum((0, 1), dtype=np.int64)
-    zero_bias = build.constant(np.zeros(n, np.float32)) if bias is None else build.contiguous(bias)
-    row_block = row_block_for(m, n, images)
-    out_rows = np.arange(m // 4 if pool else m, dtype=np.int64) * n
-    as_codes = grid is not None
+    biases = build.constant(np.zeros(n, np.float32)) if bias is None else build.contiguous(bias)
+    row_block, as_codes = row_block_for(m, n, images), grid is not None
     build.step(
         product_int8, image, build.constant(panels_of(codes).view(np.uint8)), build.constant(first.astype(np.int32)),
-        build.constant(weight.rescale), zero_bias, build.constant(rows), build.constant(segments),
+        build.constant(weight.rescale), biases, build.constant(rows), build.constant(segments),
         build.constant(out_rows), build.null if as_codes else y, y if as_codes else build.null,
-        images, a_image, len(out_rows) * n, m, row_block, n, len(segments), codes.shape[1],
+        images, a_image, c_image, m, last_m, row_block, n, len(segments), codes.shape[1],
         relu, pool, as_codes, reciprocal(grid.scale) if as_codes else 0.0, float(grid.zero_point) if as_codes else 0.0,
         items=images * -(-m // row_block) * -(-n // PANEL), cost_ns=2 * images * m * codes.size / OPS_PER_NS,
     )  # fmt: skip
@@ -317,36 +327,34 @@ def multiply(
 @lowers("conv2d", "int8", dtypes=[INPUTS])
 def conv2d(
     build: Builder, x: Ref, w: Weight, bias: Ref | None = None, *, stride: Geometry, padding: Geometry,
-    dilation: Geometry, groups: int, activation: str | None = None, pool: bool = False, grid: Any = None,
+    dilation: Geometry, groups: int, activation: str | None = None, pool: bool = False, margin: Geometry = (0, 0),
+    grid: Any = None,
 ) -> Ref | None:  # fmt: skip
-    """x (N,C,H,W) float32 or codes, w (O,C,kh,kw), bias (O) -> (N,O,OH,OW), channels-last; codes if `grid` is given."""
+    """x (N,C,H,W) float32 or codes, w (O,C,kh,kw), bias (O) -> (N,O,OH,OW), channels-last; codes if `grid` is given.
+
+    `pool` and `margin` as in `conv.correlate`; a border of codes is filled with the code of 0.
+    """
     o, c, kh, kw = w.codes.shape
     if groups != 1 or c * kh * kw > LONGEST:
         return None
     image = codes_of(build, x, padding, w.grid)
-    n, _, h, wd = image.shape
-    out_h = (h - dilation[0] * (kh - 1) - 1) // stride[0] + 1
-    out_w = (wd - dilation[1] * (kw - 1) - 1) // stride[1] + 1
+    n, _, _, wd = image.shape
     codes = w.codes.transpose(2, 3, 1, 0)
-    line = dilation[0] * wd * c
-    if dilation[1] == 1:
-        segments, codes = offsets((kh,), (line,)), codes.reshape(kh, kw * c, o)
+    if dilation == (1, 1) and kw == wd:  # whole lines, so one run
+        segments, codes = offsets((1,), (0,)), codes.reshape(1, kh * kw * c, o)
+    elif dilation[1] == 1:
+        segments, codes = offsets((kh,), (dilation[0] * wd * c,)), codes.reshape(kh, kw * c, o)
     else:
-        segments, codes = offsets((kh, kw), (line, dilation[1] * c)), codes.reshape(kh * kw, c, o)
-    row, pixel = stride[0] * wd * c, stride[1] * c
-    if pool:
-        rows = offsets((out_h // 2, out_w // 2, 2, 2), (2 * row, 2 * pixel, row, pixel))
-        out_h, out_w = out_h // 2, out_w // 2
-    else:
-        rows = offsets((out_h, out_w), (row, pixel))
-    images, a_image = n, h * wd * c
-    if out_h == out_w == 1 and not pool:  # one row an image: all of them are one matrix
-        rows, images = np.arange(n, dtype=np.int64) * a_image, 1
+        segments, codes = offsets((kh, kw), (dilation[0] * wd * c, dilation[1] * c)), codes.reshape(kh * kw, c, o)
+    rows, out = row_table(image, (kh, kw), stride, dilation, pool)
     if grid is None:
-        y = build.empty((n, o, out_h, out_w), channels_last=True)
+        y = build.bordered((n, o, *out), margin)
     else:
-        y = empty_codes(build, (n, o, out_h, out_w))
-    multiply(build, image, codes, w, bias, rows, segments, y, images, a_image,
+        y = empty_codes(build, (n, o, *out), margin, int(grid.zero_point))
+    out_rows, steps = offsets(out, y.strides[2:]), (n, image.strides[0], y.strides[0], len(rows))
+    if len(rows) == 1:  # one row an image: all of them are one matrix
+        rows, out_rows, steps = offsets((n,), steps[1:2]), offsets((n,), steps[2:3]), (1, 0, 0, n)
+    multiply(build, image, codes, w, bias, rows, segments, y, out_rows, steps,
              relu=activation == "relu", pool=pool, grid=grid)  # fmt: skip
     return y
 
@@ -359,13 +367,13 @@ def linear(
     k, n = w.codes.shape
     if k > LONGEST:
         return None
-    if x.dtype != UINT8 and len(x.shape) != 2:
-        x = build.contiguous(x)
-    leading = x.shape[:-1]
-    m = x.size // k
-    strides = (x.strides[0], x.strides[1]) if len(leading) == 1 else (k, 1)
-    image = codes_of(build, replace(x, shape=(1, 1, m, k), strides=(0, 1, *strides)), (0, 0), w.grid)
-    y = build.empty((*leading, n)) if grid is None else empty_codes(build, (1, 1, m, n))
-    multiply(build, image, w.codes[None], w, bias, np.arange(m, dtype=np.int64) * k, np.zeros(1, np.int64), y, 1, 0,
+    x, leading = as_rows(build, x), x.shape[:-1]
+    m, (row, column) = x.shape[0], x.strides
+    image = codes_of(build, replace(x, shape=(1, 1, m, k), strides=(0, 1, row, column)), (0, 0), w.grid)
+    y = build.empty((m, n)) if grid is None else empty_codes(build, (1, n, m, 1))
+    part = min(m, MAX_ROWS)
+    parts, rows = -(-m // part), np.arange(part, dtype=np.int64)
+    steps = (parts, part * k, part * n, m - (parts - 1) * part)
+    multiply(build, image, w.codes[None], w, bias, rows * k, np.zeros(1, np.int64), y, rows * n, steps,
              relu=activation == "relu", pool=False, grid=grid)  # fmt: skip
-    return y if grid is None else replace(y, shape=(*leading, n), strides=contiguous_strides((*leading, n)))
+    return replace(y, shape=(*leading, n), strides=contiguous_strides((*leading, n)))

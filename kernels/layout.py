@@ -7,6 +7,8 @@ constants is done once, when the plan is built. Left out: views without a copy (
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -17,7 +19,8 @@ from kernels.program import FLOAT32, Builder, Declined, Ref
 PANEL, LANES = simd.PANEL, simd.LANES
 # Measured for one thread: a copied element costs this much, gathering or not, as long as it comes from the L2 cache.
 COPY_NS = 0.5
-MAX_AXES = 4  # after neighbouring axes that can be walked as one are merged
+MAX_AXES = 4  # of one step, after neighbouring axes that can be walked as one are merged
+MAX_STEPS = 64  # of a copy with more axes
 
 Geometry = tuple[int, int]  # (vertical, horizontal)
 
@@ -116,17 +119,27 @@ def pack_panels(
 
 
 def copy(build: Builder, x: Ref, y: Ref) -> Ref:
-    """Copy x to y, of the same shape and any strides; returns y. Declined beyond MAX_AXES axes."""
+    """Copy x to y, of the same shape and any strides; returns y. Declined where that would take too many steps."""
     if x.dtype != FLOAT32:
         raise Declined(f"copy: x is {x.dtype}; only float32 is copied, make it contiguous before the call")
     axes = merge_axes(x.shape, x.strides, y.strides)
-    if len(axes) > MAX_AXES:
-        raise Declined(f"copy: x is {x.shape}, strides {x.strides}: {len(axes)} separate axes > {MAX_AXES}")
-    axes = [(1, 0, 0)] * (MAX_AXES - len(axes)) + axes
-    sizes, x_strides, y_strides = zip(*axes)
-    build.step(
-        copy_strided, x, y, *sizes, *x_strides, *y_strides, items=sizes[0] * sizes[1], cost_ns=COPY_NS * x.size
-    )
+    beyond = sorted(axes[:-1])[: max(0, len(axes) - MAX_AXES)]  # the shortest, but for the innermost
+    if prod(n for n, _, _ in beyond) > MAX_STEPS:
+        raise Declined(
+            f"copy: x is {x.shape}, strides {x.strides}: {len(axes)} separate axes > {MAX_AXES}, in > {MAX_STEPS} steps"
+        )
+    for axis in beyond:
+        axes.remove(axis)
+    sizes, x_strides, y_strides = zip(*([(1, 0, 0)] * (MAX_AXES - len(axes)) + axes))
+    for place in np.ndindex(*(n for n, _, _ in beyond)):
+        source, target = (
+            replace(ref, offset=ref.offset + sum(i * axis[which] for i, axis in zip(place, beyond)))
+            for ref, which in ((x, 1), (y, 2))
+        )
+        build.step(
+            copy_strided, source, target, *sizes, *x_strides, *y_strides,
+            items=sizes[0] * sizes[1], cost_ns=COPY_NS * prod(sizes),
+        )  # fmt: skip
     return y
 
 

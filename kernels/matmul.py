@@ -20,6 +20,7 @@ from kernels.registry import lowers
 K_BLOCK = 1024
 # From this many rows of A on, packing B (one pass over it) is repaid by reading it without large strides.
 PACK_ROWS = 128
+MAX_ROWS = 4096
 FLOPS_PER_NS = 100.0  # what one core does in a product, roughly; decides only how many threads are of use
 
 
@@ -29,17 +30,20 @@ def multiply(build: Builder, a: Ref, b: Ref, bias: Ref | None = None, activation
     packed = build.is_constant(b) or m >= PACK_ROWS or (b.strides[1] != 1 and n > 1)
     source = layout.panels(build, replace(b, shape=(1, 1, k, n), strides=(0, 0, *b.strides))) if packed else b
     b_k, b_panel = (simd.PANEL, k * simd.PANEL) if packed else (b.strides[0], simd.PANEL)
-    rows, segment = build.constant(np.arange(m, dtype=np.int64) * a.strides[0]), build.constant(np.zeros(1, np.int64))
-    row_block = row_block_for(m, n)
+    # Tables say where rows begin; those of a long matrix are cut into "images" so that the tables stay short.
+    image = min(m, MAX_ROWS)
+    images = -(-m // image)
+    rows = np.arange(image, dtype=np.int64)
+    row_block = row_block_for(image, n, images)
     length, blocks = min(k, K_BLOCK), -(-k // K_BLOCK)
     c = build.empty((m, n))
     build.step(
-        product, a, source, build.null if bias is None else build.contiguous(bias), rows, segment, c,
-        1, 0, 0,  # images, a_image, c_image
-        m, row_block, n, n,
+        product, a, source, build.null if bias is None else build.contiguous(bias),
+        build.constant(rows * a.strides[0]), build.constant(np.zeros(1, np.int64)), build.constant(rows * n), c,
+        images, image * a.strides[0], image * n, image, m - (images - 1) * image, row_block, n,
         1, length, k - (blocks - 1) * length, a.strides[1], b_k, b_panel,
-        blocks, length * a.strides[1], length * b_k, bias is not None, activation == "relu",
-        items=-(-m // row_block) * -(-n // simd.PANEL), cost_ns=2 * m * n * k / FLOPS_PER_NS,
+        blocks, length * a.strides[1], length * b_k, bias is not None, activation == "relu", False,
+        items=images * -(-image // row_block) * -(-n // simd.PANEL), cost_ns=2 * m * n * k / FLOPS_PER_NS,
     )  # fmt: skip
     return c
 

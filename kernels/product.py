@@ -4,7 +4,9 @@ It computes C = A B where A is never built: row r of A at position k is the inpu
 with k running over segments s and, inside, over j. So a matrix has one segment; a convolution has one segment for each
 kernel row and reads its windows in place (the indirect convolution algorithm, Dukhan 2019, arXiv:1907.02129, section 3,
 with offsets in place of pointers); its weight gradient has one segment for each row of pixels. B is read in panels of
-PANEL columns, C is written in tiles of `simd.HEIGHTS` rows.
+PANEL columns, C is written in tiles of `simd.HEIGHTS` rows, row r at `out_rows[r]`, so that it may lie inside a border
+that the next layer pads with. For 2 x 2 max pooling the rows of A are ordered so that each four of them are one window,
+of which only the largest leaves.
 
 Every element of C is accumulated in one register, in the order of k, whatever the tile height and the number of
 threads, so the result does not depend on either. With several blocks each block's sum is added to C in turn, which also
@@ -24,95 +26,104 @@ from kernels.machine import CONTRACT, Floats, Ints, kernel
 
 PANEL, LANES = simd.PANEL, simd.LANES
 TALL, SHORT, _ = simd.HEIGHTS
+POOLED = TALL if TALL % 4 == 0 else SHORT  # the tallest tile that holds whole windows
 ZEROS, BIAS, SUM = range(3)  # start at zero, start at the bias, add to what C holds
+# Bundles that keep the calls readable: `reading` = (rows, segments, n_segments, length, a_k), how A is found;
+# `leaving` = (bias, start, relu, c, out_rows), how a tile begins and where it goes.
 
 
-def _tile_product(height: int, vectors: int) -> Any:
-    """C[r : r + height, first : first + tile.width] for one tile; a tile of one vector has `columns` valid columns."""
-    zeros, repeat, add, row_pointers, multiply_add, floor, store, *_ = simd.tile(height, vectors, masked=vectors == 1)
+def _identity(acc: Any) -> Any:
+    return acc
+
+
+def _tile_product(height: int, vectors: int, pool: bool) -> Any:
+    """One tile, from column `first` on; with `pool` what leaves is the largest of each four rows."""
+    masked, window = vectors == 1, 4 if pool else 1
+    zeros, repeat, _, row_pointers, multiply_add, *_ = made = simd.tile(height, vectors, masked)
+    largest = made.pool if pool else njit(fastmath=CONTRACT)(_identity)
+    exits = simd.tile(height // window, vectors, masked)
+    add, floor, store = exits.add, exits.floor, exits.store
 
     @njit(fastmath=CONTRACT, error_model="numpy")
-    def product(
-        a, rows, r, segments, n_segments, length, a_k, b, b_first, b_k, bias, first, c, at, c_row, start, relu, columns
-    ):
+    def product(a, r, reading, b, k, b_k, first, columns, leaving, target):
+        rows, segments, n_segments, length, a_k = reading
+        bias, start, relu, c, out_rows = leaving
         acc = repeat(bias, first, columns) if start == BIAS else zeros()
         a_rows = row_pointers(a, rows, r)
-        k = b_first
         for s in range(n_segments):
             j = segments[s]
             for _ in range(length):
                 acc = multiply_add(acc, a_rows, j, b, k, columns)
                 j += a_k
                 k += b_k
+        y = largest(acc)
         if start == SUM:
-            acc = add(acc, c, at, c_row, columns)
+            y = add(y, c, out_rows, r // window, target + first, columns)
         if relu:
-            acc = floor(acc)
-        store(acc, c, at, c_row, columns)
+            y = floor(y)
+        store(y, c, out_rows, r // window, target + first, columns)
 
     return product
 
 
-wide_tall, wide_short, wide_one = (_tile_product(height, 2) for height in simd.HEIGHTS)
-thin_tall, thin_short, thin_one = (_tile_product(height, 1) for height in simd.HEIGHTS)
+def _panel_product(height: int, pool: bool) -> Any:
+    """`height` rows times one panel: full width, or vector by vector where fewer columns are left."""
+    wide, thin = _tile_product(height, 2, pool), _tile_product(height, 1, pool)
+
+    @njit(fastmath=CONTRACT, error_model="numpy")
+    def product(a, r, reading, b, k, b_k, first, columns, leaving, target):
+        if columns >= PANEL:
+            wide(a, r, reading, b, k, b_k, first, columns, leaving, target)
+        else:
+            for v in range(0, columns, LANES):
+                thin(a, r, reading, b, k + v, b_k, first + v, columns - v, leaving, target)
+
+    return product
+
+
+tall, short, one = (_panel_product(height, False) for height in simd.HEIGHTS)
+tall_pool, short_pool = (_panel_product(height, True) for height in (POOLED, SHORT))
 
 
 @kernel(writes="c", fastmath=CONTRACT)
 def product(
-    a: Floats, b: Floats, bias: Floats, rows: Ints, segments: Ints, c: Floats,
-    images: int, a_image: int, c_image: int,
-    m: int, row_block: int, n: int, c_row: int,
+    a: Floats, b: Floats, bias: Floats, rows: Ints, segments: Ints, out_rows: Ints, c: Floats,
+    images: int, a_image: int, c_image: int, m: int, last_m: int, row_block: int, n: int,
     n_segments: int, length: int, last_length: int, a_k: int, b_k: int, b_panel: int,
-    blocks: int, a_block: int, b_block: int, has_bias: int, relu: int,
-    lo: int, hi: int,
+    blocks: int, a_block: int, b_block: int, has_bias: int, relu: int, pool: int, lo: int, hi: int,
 ) -> None:  # fmt: skip
     """C[image, r, :n] = bias + sum over k of A[image, r, k] B[k, :n], clamped below at 0 if relu.
 
-    Items: images x panels x row blocks. k runs over `blocks` blocks of `n_segments` segments of `length` (in the last
-    block `last_length`) positions; A moves on by `a_block` and B by `b_block` from block to block.
+    Items: images x panels x row blocks; an image has m rows, the last one last_m. k runs over `blocks` blocks of
+    `n_segments` segments of `length` (in the last block `last_length`) positions; A moves on by `a_block` and B by
+    `b_block` from block to block. Row r leaves to `out_rows[r]`; with `pool`, rows r to r + 3 to `out_rows[r // 4]`.
     """
-    row_blocks = (m + row_block - 1) // row_block
-    panels = (n + PANEL - 1) // PANEL
+    row_blocks, panels = (m + row_block - 1) // row_block, (n + PANEL - 1) // PANEL
     for block in range(blocks):
-        count = last_length if block == blocks - 1 else length
-        clamp = relu if block == blocks - 1 else 0
+        last = block == blocks - 1
+        reading = (rows, segments, n_segments, last_length if last else length, a_k)
         start = SUM if block > 0 else (BIAS if has_bias else ZEROS)
+        leaving = (bias, start, relu if last else 0, c, out_rows)
         for item in range(lo, hi):
             image, rest = item // (panels * row_blocks), item % (panels * row_blocks)
-            panel, first_row = rest // row_blocks, rest % row_blocks * row_block
-            end = min(first_row + row_block, m)
-            source = simd.shift(a, image * a_image + block * a_block)
-            b_first = panel * b_panel + block * b_block
-            column = panel * PANEL
-            columns = n - column
-            out = image * c_image + column
-            r = first_row
-            if columns >= PANEL:
+            panel, r = rest // row_blocks, rest % row_blocks * row_block
+            end = min(r + row_block, last_m if image == images - 1 else m)
+            source, target = simd.shift(a, image * a_image + block * a_block), image * c_image
+            k, first = panel * b_panel + block * b_block, panel * PANEL
+            columns = n - first
+            if pool:
+                while end - r >= POOLED:
+                    tall_pool(source, r, reading, b, k, b_k, first, columns, leaving, target)
+                    r += POOLED
                 while r < end:
-                    at = out + r * c_row
-                    if end - r >= TALL:
-                        wide_tall(source, rows, r, segments, n_segments, count, a_k, b, b_first, b_k,
-                                  bias, column, c, at, c_row, start, clamp, PANEL)  # fmt: skip
-                        r += TALL
-                    elif end - r >= SHORT:
-                        wide_short(source, rows, r, segments, n_segments, count, a_k, b, b_first, b_k,
-                                   bias, column, c, at, c_row, start, clamp, PANEL)  # fmt: skip
-                        r += SHORT
-                    else:
-                        wide_one(source, rows, r, segments, n_segments, count, a_k, b, b_first, b_k,
-                                 bias, column, c, at, c_row, start, clamp, PANEL)  # fmt: skip
-                        r += 1
+                    short_pool(source, r, reading, b, k, b_k, first, columns, leaving, target)
+                    r += SHORT
+            while end - r >= TALL:
+                tall(source, r, reading, b, k, b_k, first, columns, leaving, target)
+                r += TALL
+            while end - r >= SHORT:
+                short(source, r, reading, b, k, b_k, first, columns, leaving, target)
+                r += SHORT
             while r < end:
-                at = out + r * c_row
-                height = TALL if end - r >= TALL else (SHORT if end - r >= SHORT else 1)
-                for v in range(0, columns, LANES):
-                    if height == TALL:
-                        thin_tall(source, rows, r, segments, n_segments, count, a_k, b, b_first + v, b_k,
-                                  bias, column + v, c, at + v, c_row, start, clamp, columns - v)  # fmt: skip
-                    elif height == SHORT:
-                        thin_short(source, rows, r, segments, n_segments, count, a_k, b, b_first + v, b_k,
-                                   bias, column + v, c, at + v, c_row, start, clamp, columns - v)  # fmt: skip
-                    else:
-                        thin_one(source, rows, r, segments, n_segments, count, a_k, b, b_first + v, b_k,
-                                 bias, column + v, c, at + v, c_row, start, clamp, columns - v)  # fmt: skip
-                r += height
+                one(source, r, reading, b, k, b_k, first, columns, leaving, target)
+                r += 1

@@ -116,11 +116,17 @@ NULL = Ref(-1, (), ())
 
 @dataclass
 class Buffer:
-    """Memory behind Refs: an input, a constant (then `data` holds it) or a temporary."""
+    """Memory behind Refs: an input, a constant (then `data` holds it) or a temporary.
+
+    A temporary with a `border` is an image written only inside of it. Every byte of it is `fill` before the first run
+    and its memory serves nothing else, so that the border stays.
+    """
 
     kind: str
     nbytes: int
     data: np.ndarray | None = None
+    border: tuple[int, int] = (0, 0)
+    fill: int = 0
 
 
 class Builder:
@@ -152,6 +158,28 @@ class Builder:
         """A temporary, to be written by a step."""
         shape = tuple(shape)
         return self._new("temp", shape, (channels_last_strides if channels_last else contiguous_strides)(shape), dtype)
+
+    def bordered(
+        self, shape: Sequence[int], border: tuple[int, int], dtype: Any = np.float32, fill: int = 0, slack: int = 0
+    ) -> Ref:
+        """A channels-last temporary (N,C,H,W) inside a border of so many pixels, whose bytes are `fill`.
+
+        `slack`: bytes behind its end that may be read.
+        """
+        n, c, h, w = shape
+        (top, left), size = border, np.dtype(dtype).itemsize
+        whole = self.empty((n, c, h + 2 * top, w + 2 * left), channels_last=True, dtype=dtype)
+        buffer = self.buffers[whole.buffer]
+        buffer.border, buffer.fill, buffer.nbytes = border, fill, whole.size * size + slack
+        return replace(whole, shape=tuple(shape), offset=top * whole.strides[2] + left * whole.strides[3])
+
+    def with_border(self, ref: Ref, border: tuple[int, int]) -> Ref | None:
+        """The whole image, border included, that `ref` is the inside of; None if it is not inside such a border."""
+        (top, left), buffer = border, self.buffers[ref.buffer]
+        if buffer.border != border or ref.offset != top * ref.strides[2] + left * ref.strides[3]:
+            return None
+        n, c, h, w = ref.shape
+        return replace(ref, shape=(n, c, h + 2 * top, w + 2 * left), offset=0)
 
     def empty_like(self, ref: Ref) -> Ref:
         """A temporary with the shape and the order in memory of `ref`."""
@@ -287,9 +315,19 @@ class Program:
         lives: dict[int, tuple[int, int, int]] = {}
         for at, step in enumerate(self.steps):
             for buffer in (ref.buffer for ref in step.reads + step.writes):
-                if self._buffers[buffer].kind == "temp" and buffer not in self.places:
-                    lives[buffer] = (lives.get(buffer, (at,))[0], at, self._buffers[buffer].nbytes)
+                made = self._buffers[buffer]
+                if made.kind == "temp" and buffer not in self.places:
+                    forever = made.border != (0, 0)
+                    first, last = (0, len(self.steps)) if forever else (lives.get(buffer, (at,))[0], at)
+                    lives[buffer] = (first, last, made.nbytes)
         return lives
+
+    def fill_borders(self, arena: np.ndarray) -> None:
+        """Prepare the arena (bytes) for the first run."""
+        for buffer, place in self.places.items():
+            made = self._buffers[buffer]
+            if made.border != (0, 0):
+                arena[place.offset : place.offset + made.nbytes] = made.fill
 
     def _write_rows(self) -> None:
         width = max((machine.WORDS + len(step.arguments) for step in self.steps), default=machine.WORDS)

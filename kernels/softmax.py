@@ -1,9 +1,9 @@
-"""Softmax, log-softmax and cross-entropy over the last axis, with their gradients; one row at a time.
+"""Softmax and log-softmax over any axis, cross-entropy of rows, and their gradients; one row at a time.
 
 A row is walked three times while it is in the L1 cache: maximum, sum of exponentials, result. The shift by the maximum
 keeps it from overflowing; a row with nan, or with an infinity as its maximum, comes out as nan, as IEEE 754 has it.
 
-Left out: other axes and label smoothing (declined).
+Another axis than the last is brought there by a copy. Left out: targets that are not int64 (declined).
 """
 
 from __future__ import annotations
@@ -15,17 +15,10 @@ from kernels import functions
 from kernels.machine import REDUCE, Floats, Ints, Kernel, kernel
 from kernels.program import Builder, Ref
 from kernels.registry import lowers
+from kernels.rows import row_max
 
 ELEMENT_NS = 1.0
 ZERO, NAN = np.float32(0), np.float32(np.nan)
-
-
-@njit(fastmath=REDUCE, error_model="numpy")
-def _maximum(x, first, c):
-    top = x[first]
-    for i in range(first + 1, first + c):
-        top = x[i] if x[i] > top else top  # a nan may be passed over here: the sum of exponentials finds it
-    return top
 
 
 @njit(fastmath=REDUCE, error_model="numpy")
@@ -42,7 +35,7 @@ def softmax(x: Floats, y: Floats, c: int, lo: int, hi: int) -> None:
     """y = exp(x) / sum exp(x) for rows of c. Items: rows."""
     for row in range(lo, hi):
         first = row * c
-        top = _maximum(x, first, c)
+        top = row_max(x, first, c)
         total = ZERO
         for i in range(first, first + c):
             e = functions.exp(x[i] - top)
@@ -69,7 +62,7 @@ def log_softmax(x: Floats, y: Floats, c: int, lo: int, hi: int) -> None:
     """y = x - log sum exp(x). Items: rows."""
     for row in range(lo, hi):
         first = row * c
-        top = _maximum(x, first, c)
+        top = row_max(x, first, c)
         log_sum = _log_sum(x, first, c, top)
         for i in range(first, first + c):
             y[i] = (x[i] - top) - log_sum
@@ -88,13 +81,26 @@ def log_softmax_grad(g: Floats, y: Floats, dx: Floats, c: int, lo: int, hi: int)
 
 
 @kernel(writes="loss", fastmath=REDUCE)
-def cross_entropy_rows(x: Floats, target: Ints, loss: Floats, c: int, lo: int, hi: int) -> None:
-    """loss[row] = log sum exp(x) - x[target]; nan for a target outside [0, c). Items: rows."""
+def cross_entropy_rows(
+    x: Floats, target: Ints, loss: Floats, c: int, target_step: int, smoothing: float, lo: int, hi: int
+) -> None:
+    """loss[row] = -sum q log softmax(x), q = 1 - smoothing on the target and smoothing / c everywhere. Items: rows.
+
+    nan for a target outside [0, c).
+    """
+    off = np.float32(smoothing / c)
     for row in range(lo, hi):
-        first, chosen = row * c, target[row]
-        top = _maximum(x, first, c)
+        first, chosen = row * c, target[row * target_step]
+        top = row_max(x, first, c)
         log_sum = _log_sum(x, first, c, top)
-        loss[row] = log_sum - (x[first + chosen] - top) if 0 <= chosen < c else NAN
+        own = log_sum - (x[first + chosen] - top) if 0 <= chosen < c else NAN
+        if smoothing == 0:  # a class that is impossible, with x = -inf, must not cost 0 times infinity
+            loss[row] = own
+        else:
+            total = ZERO
+            for i in range(first, first + c):
+                total += x[i] - top
+            loss[row] = np.float32(1 - smoothing) * own + (np.float32(smoothing) * log_sum - off * total)
 
 
 @kernel(writes="y", fastmath=REDUCE)
@@ -107,33 +113,38 @@ def mean_of(x: Floats, y: Floats, n: int, lo: int, hi: int) -> None:
 
 
 @kernel(writes="dx", fastmath=REDUCE)
-def cross_entropy_grad(g: Floats, x: Floats, target: Ints, dx: Floats, n: int, c: int, lo: int, hi: int) -> None:
-    """dx = (softmax(x) - onehot(target)) g / n; nan rows for targets outside [0, c). Items: rows."""
+def cross_entropy_grad(
+    g: Floats, x: Floats, target: Ints, dx: Floats, n: int, c: int, target_step: int, smoothing: float,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """dx = (softmax(x) - q) g / n, q as in `cross_entropy_rows`; nan rows for targets outside [0, c). Items: rows."""
     for row in range(lo, hi):
-        first, chosen = row * c, target[row]
+        first, chosen = row * c, target[row * target_step]
         scale = g[0] / np.float32(n) if 0 <= chosen < c else NAN
-        top = _maximum(x, first, c)
+        top = row_max(x, first, c)
         total = ZERO
         for i in range(first, first + c):
             e = functions.exp(x[i] - top)
             dx[i] = e
             total += e
-        factor = scale / total
+        factor, off = scale / total, scale * np.float32(smoothing / c)
         for i in range(first, first + c):
-            dx[i] *= factor
+            dx[i] = dx[i] * factor - off
         if 0 <= chosen < c:
-            dx[first + chosen] -= scale
+            dx[first + chosen] -= scale * np.float32(1 - smoothing)
 
 
 def _by_rows(made: Kernel) -> None:
     def lower(build: Builder, *operands: Ref, axis: int) -> Ref | None:
-        like = operands[0]
-        rank = len(like.shape)
-        if rank == 0 or axis % rank != rank - 1:
+        """Operands of one shape; the rows lie along `axis`."""
+        rank = len(operands[0].shape)
+        if rank == 0:
             return None
-        y, c = build.empty(like.shape), like.shape[-1]
-        build.step(made, *map(build.contiguous, operands), y, c, items=like.size // c, cost_ns=ELEMENT_NS * like.size)
-        return y
+        order = [*(i for i in range(rank) if i != axis % rank), axis % rank]
+        rows = [build.contiguous(x.permute(order)) for x in operands]
+        y, c = build.empty(rows[0].shape), rows[0].shape[-1]
+        build.step(made, *rows, y, c, items=y.size // c, cost_ns=ELEMENT_NS * y.size)
+        return y.permute(np.argsort(order).tolist())
 
     lowers(made.name)(lower)
 
@@ -143,14 +154,12 @@ for made in (softmax, softmax_grad, log_softmax, log_softmax_grad):
 
 
 @lowers("cross_entropy", dtypes=(np.float32, np.int64))
-def lower_cross_entropy(build: Builder, logits: Ref, targets: Ref, *, label_smoothing: float = 0.0) -> Ref | None:
+def lower_cross_entropy(build: Builder, logits: Ref, targets: Ref, *, label_smoothing: float) -> Ref | None:
     """logits (N,C), targets (N) int64 -> mean loss, shape ()."""
-    if label_smoothing or len(logits.shape) != 2:
-        return None
     n, c = logits.shape
     losses, y = build.empty((n,)), build.empty(())
     build.step(
-        cross_entropy_rows, build.contiguous(logits), build.contiguous(targets), losses, c,
+        cross_entropy_rows, build.contiguous(logits), targets, losses, c, targets.strides[0], float(label_smoothing),
         items=n, cost_ns=ELEMENT_NS * logits.size,
     )  # fmt: skip
     build.step(mean_of, losses, y, n, items=1, cost_ns=n)
@@ -159,15 +168,13 @@ def lower_cross_entropy(build: Builder, logits: Ref, targets: Ref, *, label_smoo
 
 @lowers("cross_entropy_grad", dtypes=(np.float32, np.float32, np.int64))
 def lower_cross_entropy_grad(
-    build: Builder, g: Ref, logits: Ref, targets: Ref, *, label_smoothing: float = 0.0
+    build: Builder, g: Ref, logits: Ref, targets: Ref, *, label_smoothing: float
 ) -> Ref | None:
     """g (), logits (N,C), targets (N) int64 -> gradient of the logits."""
-    if label_smoothing or len(logits.shape) != 2:
-        return None
     n, c = logits.shape
     dx = build.empty((n, c))
     build.step(
-        cross_entropy_grad, g, build.contiguous(logits), build.contiguous(targets), dx, n, c,
+        cross_entropy_grad, g, build.contiguous(logits), targets, dx, n, c, targets.strides[0], float(label_smoothing),
         items=n, cost_ns=ELEMENT_NS * logits.size,
     )  # fmt: skip
     return dx

@@ -45,7 +45,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "b065c70bec9ab757dcb0536df53b76e4fbb6ce5bd2e634247ee4fbbdfabe7028"
+REFERENCE_CODE_SHA256 = "496d3efcc4b207df024f457bb6dc54b66f0f3c28e5a830ca11672c8a85bbe6fa"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:

@@ -59,6 +59,7 @@ def large(name):
         "layer_norm_sums": ((rows, rows), {"eps": 1e-5}),
         "cross_entropy": ((rows, ids), {"label_smoothing": 0.0}),
         "cross_entropy_grad": ((np.ones((), np.float32), rows, ids), {"label_smoothing": 0.0}),
+        "dropout": ((rows, np.array(7)), {"p": 0.3}),
         "embedding": ((rows, ids), {}),
         "embedding_grad": ((rows, ids), {"shape": (512, 512)}),
         "sgd_step": ((rows, normal(512, 512), normal(512, 512), np.array([0.1, 0.9, 0.01, 0, 0])), {}),
@@ -69,6 +70,7 @@ def large(name):
         "sum": ((rows,), {"axis": (0,), "keepdims": False}),
         "sum_to": ((rows,), {"shape": (512,)}),
         "max": ((rows,), {"axis": (1,), "keepdims": True}),
+        "min": ((rows,), {"axis": (0,), "keepdims": True}),
         "where": ((rows > 0, rows, rows), {}),
         "clip": ((rows,), {"low": -1.0, "high": 1.0}),
         "pow": ((rows,), {"exponent": 2}),
@@ -79,7 +81,7 @@ def large(name):
         return (rows,), {"axis": -1}
     if isinstance(op, OverAxisGrad):
         return (rows, op.normalise.reference(rows, axis=-1)), {"axis": -1}
-    approximate = {"approximate": "tanh"} if name.startswith("gelu") else {}
+    approximate = {"approximate": "none"} if name.startswith("gelu") else {}
     if isinstance(op, Binary | ActivationGrad):
         return (rows, np.abs(normal(512, 512)) + np.float32(0.1)), approximate
     if isinstance(op, Unary):

@@ -179,6 +179,8 @@ ERRORS = [
     ("concat", (f(3, 4), f(3, 5)), {"axis": 0}, ValueError, r"array 0 is \(3, 4\), array 1 is \(3, 5\): only axis 0 m"),
     ("concat", (f(3, 4), f(3)), {"axis": 0}, ValueError, r"array 1 is \(3,\)"),
     ("concat", (f(3, 4), f(3, 4)), {"axis": 2}, ValueError, "they have no axis 2; choose one below 2"),
+    ("dropout", (f(3), np.array(1)), {"p": 1.5}, ValueError, "dropout: p is 1.5, it is a probability: choose it"),
+    ("dropout", (f(3), f()), {"p": 0.5}, TypeError, r"key is \(\) float32: it must be one int64; draw a new one"),
     ("embedding", (f(5, 2), f(3)), {}, TypeError, "ids are float32: they must be integers; convert them with astype"),
     ("embedding", (f(5,), ints(1)), {}, ValueError, r"table is \(5,\): it must be \(vocabulary, width\)"),
     ("embedding", (f(5, 2), ints(1, 5, 2)), {}, IndexError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.special
 
 Pair = tuple[int, int]
 
@@ -76,6 +77,18 @@ def gelu(x):
 def gelu_grad(g, x):
     t = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
     return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x * x))
+
+
+def normal_cdf(x):
+    return scipy.special.erfc(-x / np.sqrt(2)) / 2
+
+
+def gelu_exact(x):
+    return x * normal_cdf(x)
+
+
+def gelu_exact_grad(g, x):
+    return g * (normal_cdf(x) + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi))
 
 
 ELEMENTWISE = {

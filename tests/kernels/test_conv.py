@@ -74,10 +74,3 @@ def test_bias_and_relu_in_one_step():
     x, w, bias = normal(2, 3, 6, 6), normal(8, 3, 3, 3), normal(8)
     fused = run("conv2d", x, w, bias, groups=1, activation="relu", **ONE)
     np.testing.assert_array_equal(fused, np.maximum(run("conv2d", x, w, bias, groups=1, **ONE), 0))
-
-
-def test_groups_are_declined():
-    x, w = normal(1, 4, 5, 5), normal(4, 2, 3, 3)
-    assert run("conv2d", x, w, None, groups=2, **ONE) is None
-    assert run("conv2d_input_grad", normal(1, 4, 5, 5), w, shape=x.shape, groups=2, **ONE) is None
-    assert run("conv2d_weight_grad", x, normal(1, 4, 5, 5), shape=w.shape, groups=2, **ONE) is None

@@ -17,6 +17,8 @@ from tinytorch.core.tensor import Tensor, apply
 from tinytorch.engine import dispatch, ops
 from tinytorch.engine.formats import Format
 
+KEYS = 2**63 - 1  # how many keys there are for the masks of dropout
+
 
 class Packed(Tensor):
     """A weight held in a weight format instead of an array. `.data` is the array it stands for. No gradient."""
@@ -190,7 +192,7 @@ class Linear(Layer):
 class Dropout(Layer):
     """In training, each element is 0 with probability p and otherwise divided by 1 - p; in evaluation nothing happens.
 
-    Srivastava et al. 2014. Masks come from NumPy's global generator, or from `seed`.
+    Srivastava et al. 2014. Each call draws a key for its mask from NumPy's global generator, or from one with `seed`.
     """
 
     def __init__(self, p: float = 0.5, seed: int | None = None) -> None:
@@ -202,9 +204,8 @@ class Dropout(Layer):
     def forward(self, x: Tensor, training: bool | None = None) -> Tensor:
         if self.p == 0 or not (self.training if training is None else training):
             return x
-        draw = self.rng.random(x.shape) if self.rng else np.random.random(x.shape)
-        scale = 1 / (1 - self.p) if self.p < 1 else 0.0
-        return x * Tensor(((draw >= self.p) * scale).astype(x.dtype), dtype=x.dtype)
+        key = self.rng.integers(KEYS) if self.rng else np.random.randint(KEYS, dtype=np.int64)
+        return apply(ops.dropout, x, Tensor(np.asarray(key, np.int64)), p=float(self.p))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

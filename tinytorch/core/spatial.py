@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Layer, uniform_parameter
 from tinytorch.core.tensor import Tensor, apply
 from tinytorch.engine import ops
@@ -134,12 +133,11 @@ class BatchNorm2d(Layer):
             raise ValueError(
                 f"BatchNorm2d: x is {x.shape}: one value a channel has no variance; use a larger batch or eval()"
             )
-        stats = apply(ops.batch_stats, x)
-        with no_grad():
-            mean, var = stats.data
-            self.running_mean += self.momentum * (mean - self.running_mean)
-            self.running_var += self.momentum * (var * (count / (count - 1)) - self.running_var)
-        return apply(ops.batch_norm, x, self.gamma, self.beta, stats, eps=self.eps)
+        of_batch = ops.batch_stats(x.data)
+        hyper = np.array([self.momentum, count / (count - 1)])  # a running variance is unbiased
+        ops.running_stats_step(self.running_mean, of_batch, self.running_var, hyper)
+        stats = Tensor(of_batch, dtype=of_batch.dtype)
+        return apply(ops.batch_norm_train, x, self.gamma, self.beta, stats, eps=self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -8,7 +8,7 @@ left out. Left out here: how an op is run (`dispatch.py`) and how it is made fas
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -60,12 +60,15 @@ class Op:
       tape sums it back. `gradient = None` declares an op that has none.
     - `flops(out, *inputs, **params) -> int`: floating-point operations of the mathematics; a multiply-add counts 2.
     - `samples(rng)`: yields `Sample`s.
+    - `derived`: inputs that get no gradient of their own, by position: None where the input is a constant, or the
+      function of all inputs that it was computed with; the gradient of those then goes through it as well.
     - `check(*arrays, **params)`, where an op has one: raises for values it cannot take, such as ids outside a table.
       It runs at every call, before reference or kernel.
     """
 
     name: str = ""
     gradient: Any = NotImplemented
+    derived: Mapping[int, Callable[..., Any] | None] = MappingProxyType({})
     check: Any = None
 
     def __init__(self) -> None:

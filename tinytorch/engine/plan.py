@@ -14,8 +14,8 @@ import numpy as np
 from tabulate import tabulate
 
 from tinytorch.engine.formats import Format
-from tinytorch.engine.graph import Graph, GraphError, Node, Value, fuse, trace
-from tinytorch.engine.integer import keep_bytes
+from tinytorch.engine.graph import Graph, GraphError, Node, Value, trace
+from tinytorch.engine.rewrites import fuse
 
 __all__ = ["GraphError", "Plan", "PlanError", "capture"]
 
@@ -53,6 +53,7 @@ class Plan:
             "output": aligned(np.zeros(output.shape, np.float32)),
             "arena": aligned(np.zeros(self.program.arena_bytes, np.uint8)),
         }
+        self.program.fill_borders(self._memory["arena"])
         self._input, self._output = self._memory["input"], self._memory["output"]
         self._rows = self.program.link([self._memory[name.rstrip("0")].ctypes.data for name in self.program.bases])
         self._execute, self._call = machine.loop().execute, (self._rows.ctypes.data, *self._rows.shape, threads)
@@ -147,8 +148,6 @@ def capture(
     graph, expected = trace(function, example)
     if rewrite is not None:
         rewrite(graph)
-    if rewrite is fuse:
-        keep_bytes(graph)
     plan = Plan(graph, threads)
     error = nmse(plan(example), expected)
     if not error <= NMSE_BOUND:

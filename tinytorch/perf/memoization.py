@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from tinytorch.core.layers import Layer
-from tinytorch.engine.graph import fold_batch_norm
 from tinytorch.engine.plan import capture
+from tinytorch.engine.rewrites import fold_batch_norm
 
 
 def prepare(model: Layer, example: np.ndarray, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:

@@ -43,7 +43,10 @@ class CrossEntropy(Op):
 
     def reference(self, logits: np.ndarray, targets: np.ndarray, label_smoothing: float) -> np.ndarray:
         logp = log_softmax.reference(logits, axis=1)
-        return -(smoothed(logits, targets, label_smoothing) * logp).sum() / len(logits)
+        own = logp[np.arange(len(logits)), targets]
+        if label_smoothing == 0:  # a class that is impossible, with logit -inf, must not cost 0 times infinity
+            return -own.mean()
+        return -((1 - label_smoothing) * own + label_smoothing * logp.mean(1)).mean()
 
     def gradient(
         self,

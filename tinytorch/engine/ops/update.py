@@ -1,4 +1,4 @@
-"""Optimizer steps as ops: they change the weight and its state in place and return the weight.
+"""Ops that change state in place: optimizer steps, which return the weight, and the running statistics of batch norm.
 
 The hyperparameters travel as a small float64 array, since a schedule changes them at every step and what depends on
 parameters is cached. Formulas are PyTorch's.
@@ -10,7 +10,7 @@ import numpy as np
 
 from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, size, spec_like
 
-__all__ = ["adam_step", "sgd_step"]
+__all__ = ["adam_step", "running_stats_step", "sgd_step"]
 
 
 class Update(Op):
@@ -90,4 +90,34 @@ class AdamStep(Update):
                 yield Sample((normal(rng, *shape), normal(rng, *shape), normal(rng, *shape), second, hyper))
 
 
-sgd_step, adam_step = SGDStep(), AdamStep()
+class RunningStatsStep(Update):
+    """mean and var (C) move by hyper[0] towards stats (2, C) = mean, var times hyper[1]; returns mean.
+
+    hyper[1] = n / (n - 1) makes the biased variance of n elements unbiased. Ioffe and Szegedy 2015, section 3.1.
+    """
+
+    flops_per_element = 7
+
+    def shape(self, mean: Shaped, stats: Shaped, *state: Shaped | None) -> Spec:
+        var = state[0]
+        assert var is not None
+        if var.shape != mean.shape or stats.shape != (2, *mean.shape):
+            raise ValueError(
+                f"running_stats_step: mean is {mean.shape}, var is {var.shape}, stats are {stats.shape}: they must be "
+                "(C,), (C,) and (2, C); pass what batch_stats gave"
+            )
+        return spec_like(mean)
+
+    def reference(self, mean: np.ndarray, stats: np.ndarray, var: np.ndarray, hyper: np.ndarray) -> np.ndarray:
+        momentum, factor = (mean.dtype.type(h) for h in hyper)
+        mean += momentum * (stats[0] - mean)
+        var += momentum * (stats[1] * factor - var)
+        return mean
+
+    def samples(self, rng: np.random.Generator) -> SampleIterator:
+        for c in (1, 3, 64):
+            arrays = (normal(rng, c), np.abs(normal(rng, 2, c)), np.abs(normal(rng, c)))
+            yield Sample((*arrays, np.array([0.1, 8 / 7])))
+
+
+sgd_step, adam_step, running_stats_step = SGDStep(), AdamStep(), RunningStatsStep()
