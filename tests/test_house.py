@@ -25,7 +25,7 @@ ROOMS = {
     "kernels": set(),
     "leaderboard": set(),
     "tinytorch.files": set(),
-    "tinytorch.engine": {"kernels"},
+    "tinytorch.engine": {"kernels", "tinytorch.files"},
     "tinytorch.core": {"tinytorch.engine", "tinytorch.files", "tinytorch.weights", "kernels.threads"},
     "tinytorch.weights": {"tinytorch.core", "tinytorch.engine", "tinytorch.files"},
     "tinytorch.datasets": {"tinytorch.core", "tinytorch.files"},

@@ -15,6 +15,10 @@ from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
 from tinytorch.core.tensor import Tensor
 from tinytorch.core.training import CosineSchedule, Trainer, clip_grad_norm
 from tinytorch.engine.dispatch import use_backend
+from tinytorch.engine.plan import Plan
+from tinytorch.perf.acceleration import accelerate as compile
+
+load_plan = Plan.load
 
 __version__ = "0.1.0"
 
@@ -40,6 +44,7 @@ __all__ = [
     "MSELoss",
     "MaxPool2d",
     "Optimizer",
+    "Plan",
     "RandomCrop",
     "RandomHorizontalFlip",
     "ReLU",
@@ -51,7 +56,9 @@ __all__ = [
     "TensorDataset",
     "Trainer",
     "clip_grad_norm",
+    "compile",
     "enable_autograd",
+    "load_plan",
     "log_softmax",
     "nn",
     "no_grad",

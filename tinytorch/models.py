@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tinytorch.core.activations import ReLU, Sigmoid, Tanh
 from tinytorch.core.layers import Flatten, Linear, Sequential
-from tinytorch.core.spatial import Conv2d, MaxPool2d
+from tinytorch.core.spatial import BatchNorm2d, Conv2d, MaxPool2d
 
 
 def perceptron() -> Sequential:
@@ -41,4 +41,28 @@ def cnn() -> Sequential:
     )
 
 
+def mnist_mlp() -> Sequential:
+    """784-128-64-10: flat 28x28 digits (N, 784) -> logits (N, 10)."""
+    return Sequential(Linear(784, 128), ReLU(), Linear(128, 64), ReLU(), Linear(64, 10))
+
+
+def cifar_cnn() -> Sequential:
+    """Two convolutions with batch norm, two linear layers: images (N, 3, 32, 32) -> logits (N, 10)."""
+    return Sequential(
+        Conv2d(3, 64, 3, padding=1),
+        BatchNorm2d(64),
+        ReLU(),
+        MaxPool2d(2),
+        Conv2d(64, 128, 3, padding=1),
+        BatchNorm2d(128),
+        ReLU(),
+        MaxPool2d(2),
+        Flatten(),
+        Linear(8192, 128),
+        ReLU(),
+        Linear(128, 10),
+    )
+
+
+# The nets of the milestones, which have pinned weights and a task in the competition.
 MODELS: dict[str, Callable[[], Sequential]] = {"perceptron": perceptron, "xor": xor, "mlp": mlp, "cnn": cnn}

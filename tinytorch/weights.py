@@ -16,7 +16,7 @@ import numpy as np
 
 from tinytorch.core.layers import Layer, Packed
 from tinytorch.core.tensor import Tensor
-from tinytorch.engine.formats import Format, Grid, Int8, Sparse
+from tinytorch.engine.packing import describe, unpack
 from tinytorch.files import write_atomically
 
 METADATA = "tinytorch"
@@ -55,7 +55,10 @@ def load(model: Layer, path: str | os.PathLike, resize: bool = False) -> None:
     values: dict[str, Tensor] = {}
     for name, parameter in parameters.items():
         if name in packed:
-            values[name] = Packed(unpack(path, name, packed[name], arrays))
+            try:
+                values[name] = Packed(unpack(name, packed[name], arrays))
+            except ValueError as error:
+                raise WeightsError(f"{path}: {error}; copy or save it again") from error
         elif name in arrays:
             array = arrays.pop(name)
             values[name] = Tensor(array, dtype=parameter.dtype if array.dtype.kind == "f" else array.dtype)
@@ -112,55 +115,6 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]
     if not isinstance(packed, dict):
         raise WeightsError(f"{path}: its metadata describe no weights; copy or save it again")
     return arrays, packed
-
-
-def describe(format: Format) -> dict[str, Any]:
-    """What of a format is not an array, for the file's metadata."""
-    about: dict[str, Any] = {
-        "kind": format.kind,
-        "axis": format.axis,
-        "grid": list(format.grid) if format.grid else None,
-    }
-    return {**about, "shape": list(format.full_shape)} if isinstance(format, Sparse) else about
-
-
-def unpack(path: str | os.PathLike, name: str, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Format:
-    """The format that `describe` and the entries `name.*` make up; its entries are taken out of `arrays`."""
-    try:
-        grid = Grid(float(about["grid"][0]), int(about["grid"][1])) if about["grid"] else None
-        axis = int(about["axis"])
-        packed: Format
-        if about["kind"] == Int8.kind:
-            packed = Int8(grid, arrays.pop(f"{name}.codes"), arrays.pop(f"{name}.scale"), axis)
-        elif about["kind"] == Sparse.kind:
-            shape = tuple(map(int, about["shape"]))
-            values, bits = arrays.pop(f"{name}.values"), arrays.pop(f"{name}.bits")
-            packed = Sparse(grid, values, bits, shape, arrays.pop(f"{name}.scale", None), axis)
-        else:
-            raise ValueError(f"unknown kind {about['kind']!r}; known: {Int8.kind}, {Sparse.kind}")
-        check(packed)
-        return packed
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise WeightsError(f"{path}: packed weight {name} is damaged ({error!r}); copy or save it again") from error
-
-
-def check(packed: Int8 | Sparse) -> None:
-    """ValueError where the parts of a packed weight do not fit together: it fails here and not later in the model."""
-    whole = packed.codes.dtype == np.int8 if isinstance(packed, Int8) else check_sparse(packed)
-    channels = packed.shape[packed.axis]
-    scaled = packed.scale is None or (packed.scale.dtype == np.float32 and packed.scale.shape == (channels,))
-    grid = packed.grid is None or (0 < packed.grid.scale < np.inf and 0 <= packed.grid.zero_point <= 255)
-    if not (whole and scaled and grid):
-        raise ValueError("codes, scale or grid do not fit together")
-
-
-def check_sparse(packed: Sparse) -> bool:
-    """Whether there is a value for each bit that is set, and a bit for each weight."""
-    kept, dtype = packed.bits, np.int8 if packed.scale is not None else np.float32
-    if min(packed.full_shape) < 0 or kept.dtype != np.uint8 or kept.size != -(-packed.size // 8):
-        return False
-    count = int(np.unpackbits(kept, count=packed.size).sum())
-    return packed.values.dtype == dtype and packed.values.shape == (count,)
 
 
 def sha256(path: str | os.PathLike) -> str:

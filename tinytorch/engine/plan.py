@@ -7,15 +7,19 @@ lifetime. A plan compares itself with the eager run when it is built, and refuse
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
+from tinytorch.engine import saved
 from tinytorch.engine.formats import Format
 from tinytorch.engine.graph import Graph, GraphError, Node, Value, trace
 from tinytorch.engine.rewrites import fuse
+from tinytorch.files import write_atomically
 
 __all__ = ["GraphError", "Plan", "PlanError", "capture"]
 
@@ -30,15 +34,14 @@ class PlanError(ValueError):
 class Plan:
     """What `capture` returns: `plan(x)` answers a query of exactly the captured shape.
 
-    The arena belongs to the plan, so a plan serves one thread at a time; capture one for each thread.
+    The arena belongs to the plan, so a plan serves one thread at a time; give each thread a `clone()`.
     """
 
     def __init__(self, graph: Graph, threads: int = 1) -> None:
-        from kernels import machine
-        from kernels.program import Builder, aligned
+        from kernels.program import Builder
 
         build = Builder()
-        self.shape, self.dtype, self.threads = graph.input.shape, graph.input.dtype, threads
+        self.graph, self.shape, self.dtype, self.threads = graph, graph.input.shape, graph.input.dtype, threads
         refs = {id(graph.input): build.input(self.shape)}
         labels: dict[int, str] = {}
         for node in graph.nodes:
@@ -48,15 +51,24 @@ class Plan:
         build.fold()
         self.program = build.finish([output])
         self._labels = [labels.get(id(step), "copy") for step in self.program.steps]
+        self._link()
+
+    def _link(self) -> None:
+        """Allocate the plan's own memory and put its addresses into the rows."""
+        from kernels import machine
+        from kernels.program import aligned
+
         self._memory = {
             "input": aligned(np.zeros(self.shape, np.float32)),
-            "output": aligned(np.zeros(output.shape, np.float32)),
+            "output": aligned(np.zeros(self.program.outputs[0].shape, np.float32)),
             "arena": aligned(np.zeros(self.program.arena_bytes, np.uint8)),
         }
         self.program.fill_borders(self._memory["arena"])
         self._input, self._output = self._memory["input"], self._memory["output"]
         self._rows = self.program.link([self._memory[name.rstrip("0")].ctypes.data for name in self.program.bases])
-        self._execute, self._call = machine.loop().execute, (self._rows.ctypes.data, *self._rows.shape, threads)
+        self._execute, self._call = machine.loop().execute, (
+            self._rows.ctypes.data, *self._rows.shape, self.threads,
+        )  # fmt: skip
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The model's answer to x, a new array. PlanError if x is not of the captured shape and dtype."""
@@ -77,6 +89,32 @@ class Plan:
         for i in range(count):
             self._execute(start + i * width * self._rows.itemsize, 1, width, threads)
         return self._output.copy()
+
+    def clone(self) -> Plan:
+        """The same plan with memory of its own, for another thread; constants are shared."""
+        other = copy(self)
+        other._link()
+        return other
+
+    def save(self, path: str | os.PathLike) -> int:
+        """Write the plan to a file, whole or not at all; returns its size in bytes. See `saved.py`."""
+        return write_atomically(path, saved.to_bytes(self.graph, self.threads))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Plan:
+        """The plan in a file, lowered for this CPU.
+
+        Raises PlanError for a file that is damaged, no plan, or of another version; FileNotFoundError.
+        """
+        try:
+            return cls(*saved.read(path))
+        except ValueError as error:
+            raise PlanError(str(error)) from error
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file that `save` writes."""
+        return len(saved.to_bytes(self.graph, self.threads))
 
     @property
     def arena_bytes(self) -> int:

@@ -1,0 +1,161 @@
+"""Plans in files: what comes back is the same plan, and what is damaged does not come back."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import numpy as np
+import pytest
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+import tinytorch
+from tests.engine.nets import small_cnn
+from tinytorch import Conv2d, Flatten, Linear, MaxPool2d, Plan, ReLU, Sequential, Tensor
+from tinytorch.engine import saved
+from tinytorch.engine.plan import PlanError
+from tinytorch.perf.compression import magnitude_prune
+from tinytorch.perf.quantization import quantize
+
+RNG = np.random.default_rng(0)
+
+
+def image(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def net() -> Sequential:
+    return Sequential(
+        Conv2d(2, 4, 3, padding=1), ReLU(), MaxPool2d(2), Conv2d(4, 3, 3, padding=1), ReLU(), Flatten(), Linear(12, 3)
+    )
+
+
+def built(kind: str):
+    x = image(3, 2, 4, 4)
+    model = {
+        "f32": lambda: net(),
+        "norm": small_cnn,
+        "int8": lambda: quantize(net(), x),
+        "weights only": lambda: quantize(net(), x, activations=False),
+        "sparse": lambda: magnitude_prune(net(), 0.7),
+        "sparse int8": lambda: quantize(magnitude_prune(net(), 0.7), x),
+    }[kind]()
+    return tinytorch.compile(model, x), x
+
+
+@pytest.mark.parametrize("kind", ["f32", "norm", "int8", "weights only", "sparse", "sparse int8"])
+def test_a_plan_comes_back_as_it_was(tmp_path, kind):
+    plan, x = built(kind)
+    size = plan.save(tmp_path / "p.plan")
+    assert size == plan.nbytes == (tmp_path / "p.plan").stat().st_size
+    again = tinytorch.load_plan(tmp_path / "p.plan")
+    assert str(again) == str(plan) and again.threads == plan.threads
+    np.testing.assert_array_equal(again(x), plan(x))
+    assert again.nbytes == plan.nbytes
+
+
+def test_int8_makes_the_file_smaller(tmp_path):
+    wide = Sequential(Linear(256, 128), ReLU(), Linear(128, 10))
+    x = image(8, 256)
+    assert tinytorch.compile(quantize(wide, x), x).nbytes * 3 < tinytorch.compile(wide, x).nbytes
+
+
+def test_compile_takes_a_tensor():
+    x = image(2, 2, 4, 4)
+    model = net()
+    np.testing.assert_allclose(tinytorch.compile(model, Tensor(x))(x), model.predict(x), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_flipped_bit_or_a_cut_is_noticed(tmp_path, seed):
+    rng, path = np.random.default_rng(seed), tmp_path / "p.plan"
+    plan, x = built("int8" if seed % 2 else "f32")
+    plan.save(path)
+    content = bytearray(path.read_bytes())
+    if seed % 4 < 2:
+        content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+    else:
+        content = content[: rng.integers(len(content))]
+    path.write_bytes(content)
+    try:
+        again = Plan.load(path)
+    except PlanError as error:
+        assert "p.plan: " in str(error) and "save the plan again" in str(error)
+    else:  # a space inside the header may turn into another that means the same
+        np.testing.assert_array_equal(again(x), plan(x))
+
+
+def forged(plan: Plan, change) -> bytes:
+    """The plan's file with its description changed and a checksum that fits."""
+    content = saved.to_bytes(plan.graph, 1)
+    arrays, text = load_arrays(content), saved.header(content)[saved.METADATA]
+    about = json.loads(text)
+    change(about)
+    text = json.dumps(about)
+    return save_arrays(arrays, {saved.METADATA: text, "sha256": saved.digest(text, arrays)})
+
+
+def set_in(*path):
+    *way, last, value = path
+
+    def change(about):
+        for key in way:
+            about = about[key]
+        about[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize("change, says", [
+    (set_in("version", 2), "it has version 2, this program reads 1: update the older"),
+    (set_in("nodes", 0, "op", "exec"), "it uses the op 'exec', unknown here"),
+    (set_in("nodes", 0, "op", "linear"), "p.plan: "),
+    (set_in("nodes", 0, "shape", [3, 4, 9, 9]), r"conv2d would give \(3, 4, 2, 2\), the file says \(3, 4, 9, 9\)"),
+    (set_in("nodes", 1, "inputs", 0, 99), "its graph makes no sense"),
+    (set_in("nodes", 1, "inputs", 1, "c77"), "its graph makes no sense"),
+    (set_in("nodes", 0, "params", "stride", [0, 0]), "stride"),
+    (set_in("nodes", 0, "params", "secret", 1), "its graph makes no sense"),
+    (set_in("output", 50), "its graph makes no sense"),
+    (set_in("input", "dtype", "object"), "p.plan: "),
+    (set_in("nodes", []), "p.plan: "),
+])  # fmt: skip
+def test_a_forged_file_is_refused(tmp_path, change, says):
+    plan, _ = built("f32")
+    (tmp_path / "p.plan").write_bytes(forged(plan, change))
+    with pytest.raises(PlanError, match=says):
+        Plan.load(tmp_path / "p.plan")
+
+
+def test_a_missing_file_and_a_folder_that_is_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no such plan; make one with plan.save\(path\)"):
+        tinytorch.load_plan(tmp_path / "none")
+    with pytest.raises(OSError, match="choose a directory that exists"):
+        built("f32")[0].save(tmp_path / "no" / "p.plan")
+
+
+def test_weights_are_no_plan(tmp_path):
+    from tinytorch import weights
+
+    weights.save(net(), tmp_path / "w")
+    with pytest.raises(PlanError, match="no whole plan file"):
+        tinytorch.load_plan(tmp_path / "w")
+
+
+def test_clones_answer_in_threads_at_once():
+    plan, _ = built("int8")
+    asked = [image(3, 2, 4, 4) for _ in range(4)]
+    expected, wrong = [plan(x) for x in asked], []
+
+    def ask(i: int) -> None:
+        own = plan.clone()
+        for _ in range(300):
+            if not np.array_equal(own(asked[i]), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

@@ -1,0 +1,166 @@
+"""Plans as files: the rewritten graph with its constants, lowered again for the CPU that loads it.
+
+A file is safetensors: constants as arrays, the graph as JSON in its metadata, and a checksum over both. Nothing in it
+is executed; ops and parameters are looked up and their shape rules run again, so a damaged or foreign file is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinytorch.engine.formats import Format, Grid
+from tinytorch.engine.graph import Graph, Node, Value
+from tinytorch.engine.op import OPS, Spec
+from tinytorch.engine.packing import describe, unpack
+
+METADATA, VERSION = "tinytorch-plan", 1
+# Parameters that rewrites add to an op; its shape rule does not know them.
+FUSED = ("activation", "pool", "margin", "grid")
+
+
+def to_bytes(graph: Graph, threads: int) -> bytes:
+    """The file's content. TypeError where a parameter is neither number, text nor a tuple of such."""
+    from safetensors.numpy import save
+
+    arrays: dict[str, np.ndarray] = {}
+    packed: dict[str, Any] = {}
+    places = {id(graph.input): 0, **{id(node.out): i for i, node in enumerate(graph.nodes, 1)}}
+
+    def source(value: Value | None) -> Any:
+        if value is None or id(value) in places:
+            return None if value is None else places[id(value)]
+        name = f"c{len(arrays) + len(packed)}"
+        if isinstance(value.array, Format):
+            arrays.update({f"{name}.{part}": array for part, array in value.array.arrays().items()})
+            packed[name] = describe(value.array)
+        else:
+            arrays[name] = value.array
+        return name
+
+    nodes = [
+        {"op": n.op, "inputs": [source(v) for v in n.inputs], "params": encoded(n.op, n.params), **about(n.out)}
+        for n in graph.nodes
+    ]
+    text = json.dumps(
+        {"version": VERSION, "threads": threads, "input": about(graph.input), "nodes": nodes, "packed": packed,
+         "output": places[id(graph.output)]}, separators=(",", ":"),
+    )  # fmt: skip
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return save(arrays, {METADATA: text, "sha256": digest(text, arrays)})
+
+
+def from_bytes(content: bytes) -> tuple[Graph, int]:
+    """Graph and threads; ValueError says what is wrong with the content."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays, metadata = load(content), header(content)
+        text = metadata[METADATA]
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"no whole plan file ({error!r})") from error
+    if metadata.get("sha256") != digest(text, arrays):
+        raise ValueError("its checksum does not fit its content: it was damaged or edited")
+    plan = json.loads(text)
+    if plan.get("version") != VERSION:
+        raise ValueError(f"it has version {plan.get('version')}, this program reads {VERSION}: update the older")
+    try:
+        return rebuilt(plan, arrays), int(plan["threads"])
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"its graph makes no sense ({error!r})") from error
+
+
+def rebuilt(plan: dict[str, Any], arrays: dict[str, np.ndarray]) -> Graph:
+    """The graph, every node of it checked by its op's shape rule."""
+    formats = {name: unpack(name, about, arrays) for name, about in plan["packed"].items()}
+    known: dict[str, Any] = {**arrays, **formats}
+    constants = {name: Value(c.shape, c.dtype, c) for name, c in known.items()}
+    graph = Graph(value_of(plan["input"]), value_of(plan["input"]))
+    if graph.input.dtype != np.float32:
+        raise ValueError(f"its input is {graph.input.dtype}; plans compute in float32")
+    values = [graph.input]
+    for row in plan["nodes"]:
+        if row["op"] not in OPS:
+            raise ValueError(f"it uses the op {row['op']!r}, unknown here: update this program")
+        inputs = [None if s is None else constants[s] if isinstance(s, str) else values[s] for s in row["inputs"]]
+        node = Node(row["op"], inputs, decoded(row["params"]), value_of(row))
+        check(node)
+        node.out.node = node
+        graph.nodes.append(node)
+        values.append(node.out)
+    graph.output = values[plan["output"]]
+    return graph
+
+
+def check(node: Node) -> None:
+    """ValueError unless the op, with what is fused to it, gives an output of the shape that is written down."""
+    params = {name: value for name, value in node.params.items() if name not in FUSED}
+    specs = [v if v is None or v.dtype != np.uint8 else Spec(v.shape, np.dtype(np.float32)) for v in node.inputs]
+    shape = OPS[node.op].shape(*specs, **params).shape
+    if node.params.get("pool"):
+        shape = (*shape[:2], shape[2] // 2, shape[3] // 2)
+    if shape != node.out.shape:
+        raise ValueError(f"{node.op} would give {shape}, the file says {node.out.shape}")
+
+
+def about(value: Value) -> dict[str, Any]:
+    return {"shape": list(value.shape), "dtype": value.dtype.name}
+
+
+def value_of(row: dict[str, Any]) -> Value:
+    return Value(tuple(map(int, row["shape"])), np.dtype(row["dtype"]))
+
+
+def encoded(op: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters for JSON; a grid becomes an object, tuples become lists."""
+    found: dict[str, Any] = {}
+    for name, value in params.items():
+        found[name] = {"scale": value.scale, "zero_point": value.zero_point} if isinstance(value, Grid) else value
+        if not plain(value):
+            raise TypeError(f"plan: parameter {name} of {op} is {value!r}; only numbers, text and tuples can be saved")
+    return found
+
+
+def plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def decoded(params: dict[str, Any]) -> dict[str, Any]:
+    def back(value: Any) -> Any:
+        if isinstance(value, dict):
+            return Grid(float(value["scale"]), int(value["zero_point"]))
+        return tuple(map(back, value)) if isinstance(value, list) else value
+
+    return {name: back(value) for name, value in params.items()}
+
+
+def digest(text: str, arrays: dict[str, np.ndarray]) -> str:
+    """sha256 over the description and over every array's name, type and bytes."""
+    total = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        total.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape} ".encode() + arrays[name].tobytes())
+    return total.hexdigest()
+
+
+def header(content: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file (8 bytes of length, then JSON)."""
+    length = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + length])["__metadata__"])
+
+
+def read(path: str | os.PathLike) -> tuple[Graph, int]:
+    """Graph and threads from a file. ValueError names the file and the next step; FileNotFoundError where none is."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: there is no such plan; make one with plan.save(path)")
+    try:
+        return from_bytes(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; copy it again, or save the plan again") from error
