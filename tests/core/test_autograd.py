@@ -30,13 +30,13 @@ def leaf(*values, dtype=None):
 def visits(monkeypatch):
     """The names of the nodes that backward asks for gradients, in order."""
     names: list[str] = []
-    original = autograd.Node.input_gradients
+    original = autograd.Node.gradients
 
     def counting(node, g):
         names.append(node.name)
         return original(node, g)
 
-    monkeypatch.setattr(autograd.Node, "input_gradients", counting)
+    monkeypatch.setattr(autograd.Node, "gradients", counting)
     return names
 
 

@@ -8,9 +8,11 @@ is used. Each gradient rule calls ops again, on arrays, through the same seam as
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -47,29 +49,37 @@ def enable_autograd(quiet: bool = True) -> None:
     """Does nothing; kept for course code, where the tape had to be switched on. Here it always is."""
 
 
-class Node:
-    """One recorded op: what it was, what it saw, and whose gradients it owes. Its class is named after the op."""
+clock = count()  # what is made later owes gradients to what was made before
 
-    __slots__ = ("arrays", "inputs", "op", "out", "params")
 
-    def __init__(
-        self, op: Op, inputs: tuple[Tensor | None, ...], arrays: list[Any], params: dict[str, Any], out: np.ndarray
-    ) -> None:
-        self.op, self.inputs, self.arrays, self.params, self.out = op, inputs, arrays, params, out
+class _Record(NamedTuple):
+    op: Op
+    inputs: tuple[Tensor | None, ...]
+    arrays: list[Any]
+    params: dict[str, Any]
+    out: np.ndarray
+    made_at: int
+
+
+class Node(_Record):
+    """One recorded op: what it was, what it saw, and whose gradients it owes. Its class is named after the op.
+
+    A tuple, because one is made at every op; unlike other tuples a node equals only itself.
+    """
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
 
     @property
     def name(self) -> str:
         return type(self).__name__
 
-    def input_gradients(self, g: np.ndarray) -> list[tuple[Tensor, np.ndarray]]:
-        """The inputs that want a gradient, each with its own from the gradient g of the output."""
-        need = tuple(t is not None and t.requires_grad for t in self.inputs)
-        gradients = self.op.gradient(need, g, self.out, *self.arrays, **self.params)
-        owed = []
-        for tensor, wanted, gradient in zip(self.inputs, need, gradients):
-            if wanted and tensor is not None:
-                owed.append((tensor, like(tensor.data, gradient)))
-        return owed
+    def gradients(self, g: np.ndarray) -> tuple:
+        """From the gradient g of the output, one for each input; anything where none is wanted."""
+        op, inputs, arrays, params, out, _ = self
+        need = tuple([t is not None and t.requires_grad for t in inputs])
+        return op.gradient(need, g, out, *arrays, **params)
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -84,45 +94,38 @@ def like(data: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     return gradient
 
 
-_node_types: dict[Op, type[Node]] = {}
-
-
 def node_type(op: Op) -> type[Node]:
-    """The Node class of an op: `Conv2dBackward` for `Conv2d`."""
-    kind = _node_types.get(op)
-    if kind is None:
-        if op.gradient is None:
-            raise TypeError(f"{op.name}: it has no gradient; call it inside no_grad() or detach() its inputs")
-        kind = _node_types[op] = type(f"{type(op).__name__}Backward", (Node,), {"__slots__": ()})
-    return kind
+    """The Node class of an op, made at first use: `Conv2dBackward` for `Conv2d`."""
+    if op.gradient is None:
+        raise TypeError(f"{op.name}: it has no gradient; call it inside no_grad() or detach() its inputs")
+    op.node_type = type(f"{type(op).__name__}Backward", (Node,), {"__slots__": ()})
+    return op.node_type
 
 
 def sorted_nodes(root: Node) -> list[Node]:
-    """All nodes reachable from root, each once, every node before those it owes gradients to."""
-    order: list[Node] = []
-    seen: set[int] = {id(root)}
-    stack: list[tuple[Node, int]] = [(root, 0)]
+    """All nodes reachable from root, each once, the last made first: every node before those it owes gradients to."""
+    found, stack = {root}, [root]
     while stack:
-        node, i = stack.pop()
-        if i == len(node.inputs):
-            order.append(node)
-            continue
-        stack.append((node, i + 1))
-        tensor = node.inputs[i]
-        below = tensor._grad_fn if tensor is not None else None
-        if below is not None and id(below) not in seen:
-            seen.add(id(below))
-            stack.append((below, 0))
-    order.reverse()
-    return order
+        for tensor in stack.pop().inputs:
+            if tensor is not None:
+                below = tensor._grad_fn
+                if below is not None and below not in found:
+                    found.add(below)
+                    stack.append(below)
+    return sorted(found, key=attrgetter("made_at"), reverse=True)
 
 
-def backward(tensor: Tensor, gradient: Any = None) -> None:
+def backward(
+    tensor: Tensor, gradient: Any = None, accumulate: Callable[[Tensor, np.ndarray], None] | None = None
+) -> None:
     """Add d tensor / d leaf to `.grad` of every leaf that requires gradients, and of tensors asked to `retain_grad()`.
 
-    `gradient` is the gradient of some loss with respect to `tensor`, of its shape; a single element needs none. Raises
-    RuntimeError where nothing was recorded or the gradient is missing, ValueError where its shape is wrong.
+    `gradient` is the gradient of some loss with respect to `tensor`, of its shape; a single element needs none.
+    `accumulate(leaf, its gradient)`, called for every use of a leaf, may take the place of adding to `.grad`; arrays
+    it is given may be shared, so it must not write to them. Raises RuntimeError where nothing was recorded or the
+    gradient is missing, ValueError where its shape is wrong.
     """
+    give = accumulate or type(tensor).accumulate_grad
     if not tensor.requires_grad:
         raise RuntimeError(
             f"backward: this tensor {tensor.shape} does not require gradients; make an input with requires_grad=True "
@@ -130,22 +133,26 @@ def backward(tensor: Tensor, gradient: Any = None) -> None:
         )
     seed = _seed(tensor, gradient)
     if tensor._grad_fn is None:
-        tensor.accumulate_grad(seed)
+        give(tensor, seed)
         return
-    pending: dict[int, np.ndarray] = {id(tensor._grad_fn): seed}
+    pending: dict[Node, np.ndarray] = {tensor._grad_fn: seed}
     if tensor.retains_grad:
-        tensor.accumulate_grad(seed)
+        give(tensor, seed)
     for node in sorted_nodes(tensor._grad_fn):
-        g = pending.pop(id(node), None)
+        g = pending.pop(node, None)
         if g is None:  # no gradient flows here: all its uses were cut off
             continue
-        for source, owed in node.input_gradients(g):
+        for source, owed in zip(node.inputs, node.gradients(g)):
+            if source is None or not source.requires_grad:
+                continue
+            data = source.data
+            if owed.shape != data.shape or owed.dtype is not data.dtype:
+                owed = like(data, owed)
             below = source._grad_fn
             if below is None or source.retains_grad:
-                source.accumulate_grad(owed)
+                give(source, owed)
             if below is not None:
-                key = id(below)
-                pending[key] = ops.add(pending[key], owed) if key in pending else owed
+                pending[below] = ops.add(pending[below], owed) if below in pending else owed
 
 
 def _seed(tensor: Tensor, gradient: Any) -> np.ndarray:

@@ -7,6 +7,7 @@ data are an integer array. Left out: what may be written as an argument (`argume
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,22 @@ from tinytorch.engine import dispatch, ops
 from tinytorch.engine.op import Op, size
 
 
+new_tensor, new_node = object.__new__, tuple.__new__
+
+
 def apply(op: Op, *inputs: Tensor | None, **params: Any) -> Tensor:
     """Run an op on tensors and record it where a gradient may be wanted. The only place that writes the tape."""
-    arrays = [None if t is None else t.operand for t in inputs]
+    arrays = [t.data if type(t) is Tensor else None if t is None else t.operand for t in inputs]
     out = dispatch.call(op, *arrays, **params)
-    result = Tensor.__new__(Tensor)
-    result.data, result.grad, result._grad_fn, result.retains_grad = out, None, None, False
-    result.requires_grad = False
-    if autograd._tape.recording and out.dtype.kind == "f":
-        for t in inputs:
-            if t is not None and t.requires_grad:
+    result = new_tensor(Tensor)
+    result.data, result.grad, result._grad_fn, result.retains_grad, result.requires_grad = out, None, None, False, False
+    for t in inputs:
+        if t is not None and t.requires_grad:
+            if autograd._tape.recording and out.dtype.kind == "f":
                 result.requires_grad = True
-                result._grad_fn = autograd.node_type(op)(op, inputs, arrays, params, out)
-                break
+                kind = op.node_type or autograd.node_type(op)
+                result._grad_fn = new_node(kind, (op, inputs, arrays, params, out, next(autograd.clock)))
+            break
     return result
 
 
@@ -370,8 +374,20 @@ def as_tensor(value: Any, like: np.dtype | None = None) -> Tensor:
     return Tensor(value)
 
 
+@lru_cache(maxsize=256)
+def constant(number: float) -> Tensor:
+    """A number as a float32 tensor without axes."""
+    return Tensor(number)
+
+
 def binary(op: Op, a: Any, b: Any, **params: Any) -> Tensor:
     """A binary op on tensors, arrays and numbers; an integer operand takes the dtype of a floating one."""
+    if type(a) is Tensor:
+        if type(b) is Tensor:
+            if a.data.dtype is b.data.dtype:
+                return apply(op, a, b, **params)
+        elif type(b) is float and b and a.data.dtype is dispatch.FLOAT32:  # -0.0 equals 0.0, so zeros are not kept
+            return apply(op, a, constant(b), **params)
     a = as_tensor(a, b.dtype if isinstance(b, Tensor) else None)
     b = as_tensor(b, a.dtype)
     if a.dtype != b.dtype and "f" in (a.dtype.kind, b.dtype.kind):

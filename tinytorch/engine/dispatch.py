@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tinytorch.engine.op import Op
 
 BACKENDS = ("numpy", "numba")
+FLOAT32 = np.dtype(np.float32)
 # Beyond this many distinct calls (indices in a loop, say) the cache starts afresh instead of growing without end.
 CACHE_LIMIT = 8192
 
@@ -53,6 +54,8 @@ def _known_backend(name: str, source: str) -> str:
 
 
 _backend = os.environ.get("TINYTORCH_BACKEND", "numba")  # checked when first used, where a command can still explain
+# Up to so many elements a NumPy function is called without a look at the cache: no kernel is quicker there.
+SMALL = 2048 if _backend in BACKENDS else -1
 
 
 class use_backend:
@@ -84,10 +87,21 @@ def call(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
 
     Raises ValueError or TypeError from the op's shape rule, naming the op, the shapes, the clash and the next step.
     """
-    run = find(op, arrays, params)
     if not watchers:
-        out = run(*arrays, **params)
+        if op.ufunc is not None and not params:
+            for a in arrays:
+                if type(a) is not np.ndarray or a.dtype is not FLOAT32 or a.size > SMALL:
+                    break
+            else:
+                try:
+                    out = op.ufunc(*arrays)
+                except ValueError:
+                    out = None  # shapes that clash: the shape rule below says so better
+                if type(out) is np.ndarray:
+                    return out
+        out = find(op, arrays, params)(*arrays, **params)
         return out if type(out) is np.ndarray else np.asarray(out)
+    run = find(op, arrays, params)
     start = perf_counter_ns()
     out = np.asarray(run(*arrays, **params))
     event = Event(op, arrays, params, out, start, perf_counter_ns(), scopes[-1] if scopes else None)
@@ -99,7 +113,12 @@ def call(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
 def find(op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> Run:
     """What `call` runs for such arrays and parameters."""
     key: tuple | None
-    key = (op, _backend, tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]), *params.items())
+    if len(arrays) == 2 and not params and arrays[0] is not None and arrays[1] is not None:  # quickest written out
+        a, b = arrays
+        key = (op, _backend, a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype)
+    else:
+        signature = [None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]
+        key = (op, _backend, *signature, *params.items())
     try:
         run = _cache.get(key)
     except TypeError:  # a parameter that cannot be hashed, such as an index made of slices

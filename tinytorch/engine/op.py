@@ -62,6 +62,7 @@ class Op:
     - `samples(rng)`: yields `Sample`s.
     - `derived`: inputs that get no gradient of their own, by position: None where the input is a constant, or the
       function of all inputs that it was computed with; the gradient of those then goes through it as well.
+    - `ufunc`, where an op has one: the NumPy function that the reference is, for small arrays called at once.
     - `check(*arrays, **params)`, where an op has one: raises for values it cannot take, such as ids outside a table.
       It runs at every call, before reference or kernel.
     """
@@ -70,6 +71,8 @@ class Op:
     gradient: Any = NotImplemented
     derived: Mapping[int, Callable[..., Any] | None] = MappingProxyType({})
     check: Any = None
+    ufunc: Any = None
+    node_type: Any = None  # the tape's class for this op; `core.autograd` makes it
 
     def __init__(self) -> None:
         cls = type(self)
@@ -88,8 +91,7 @@ class Op:
     flops: Any = NotImplemented
     samples: Any = NotImplemented
 
-    def __call__(self, *arrays: Any, **params: Any) -> np.ndarray:
-        return dispatch.call(self, *arrays, **params)
+    __call__ = dispatch.call
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

@@ -18,6 +18,8 @@ __all__ = [
 GELU_FORMS = ("none", "tanh")
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 
+ZERO = np.zeros((), np.float32)  # an array: NumPy would make one of a number at every call
+
 
 class ActivationGrad(Op):
     """Gradient of an activation from the gradient g of its output and one saved array; itself not differentiable."""
@@ -43,8 +45,11 @@ class ReLU(Unary):
 
     name = "relu"
 
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        return np.maximum(x, np.zeros((), x.dtype))
+    @staticmethod
+    def reference(x: np.ndarray) -> np.ndarray:
+        return np.maximum(x, ZERO)
+
+    ufunc = reference
 
     def gradient(self, need: tuple, g: np.ndarray, out: np.ndarray, x: np.ndarray) -> tuple:
         return (relu_grad(g, out),)
@@ -56,8 +61,11 @@ class ReLUGrad(ActivationGrad):
     name = "relu_grad"
     flops_per_element = 1
 
-    def reference(self, g: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.where(y > 0, g, np.zeros((), g.dtype))  # not a product: 0 times an infinite g would be nan
+    @staticmethod
+    def reference(g: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.where(y > ZERO, g, ZERO)  # not a product: 0 times an infinite g would be nan
+
+    ufunc = reference
 
 
 class Sigmoid(Unary):
@@ -86,8 +94,7 @@ class SigmoidGrad(ActivationGrad):
 class Tanh(Unary):
     """Hyperbolic tangent."""
 
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        return np.tanh(x)
+    ufunc = reference = np.tanh
 
     def gradient(self, need: tuple, g: np.ndarray, out: np.ndarray, x: np.ndarray) -> tuple:
         return (tanh_grad(g, out),)
@@ -98,8 +105,11 @@ class TanhGrad(ActivationGrad):
 
     flops_per_element = 3
 
-    def reference(self, g: np.ndarray, y: np.ndarray) -> np.ndarray:
+    @staticmethod
+    def reference(g: np.ndarray, y: np.ndarray) -> np.ndarray:
         return g * (1 - y * y)
+
+    ufunc = reference
 
 
 class GELU(Unary):

@@ -73,8 +73,7 @@ class Binary(Op):
 class Add(Binary):
     """a + b"""
 
-    def reference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return a + b
+    ufunc = reference = np.add
 
     def gradient(self, need: tuple, g: np.ndarray, out: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple:
         return g, g
@@ -83,8 +82,7 @@ class Add(Binary):
 class Sub(Binary):
     """a - b"""
 
-    def reference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return a - b
+    ufunc = reference = np.subtract
 
     def gradient(self, need: tuple, g: np.ndarray, out: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple:
         return g, need[1] and neg(g)
@@ -93,8 +91,7 @@ class Sub(Binary):
 class Mul(Binary):
     """a b"""
 
-    def reference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return a * b
+    ufunc = reference = np.multiply
 
     def gradient(self, need: tuple, g: np.ndarray, out: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple:
         return need[0] and mul(g, b), need[1] and mul(g, a)
@@ -169,8 +166,7 @@ class Neg(Unary):
     def shape(self, x: Shaped) -> Spec:
         return spec_like(x)
 
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        return -x
+    ufunc = reference = np.negative
 
     def gradient(self, need: tuple, g: np.ndarray, out: np.ndarray, x: np.ndarray) -> tuple:
         return (neg(g),)
