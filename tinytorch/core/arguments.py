@@ -5,6 +5,7 @@ Left out: `Tensor` itself; everything here is plain Python and NumPy.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,28 @@ def sizes(arguments: tuple[Any, ...]) -> tuple[int, ...]:
     if len(arguments) == 1 and isinstance(arguments[0], tuple | list):
         arguments = tuple(arguments[0])
     return tuple(int(n) for n in arguments)
+
+
+def all_sizes(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """A new shape for an array of `shape`, its one -1 worked out."""
+    if -1 not in wanted:
+        return wanted
+    total, known = prod(shape), prod(n for n in wanted if n != -1)
+    if wanted.count(-1) > 1 or not known or total % known:
+        raise ValueError(
+            f"reshape: x is {shape} with {total} elements, {wanted}: the -1 cannot be worked out; give all sizes"
+        )
+    return tuple(total // known if n == -1 else n for n in wanted)
+
+
+def exchanged(ndim: int, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The order of axes that `transpose` is asked for: two are exchanged (the last two by default), or all are said."""
+    if len(axes) not in (0, 2):
+        return axes
+    order = list(range(ndim))
+    i, j = (axis_below("transpose", axis, ndim) for axis in axes or (-1, -2))
+    order[i], order[j] = order[j], order[i]
+    return tuple(order)
 
 
 def axes_of(axis: Any) -> tuple[int, ...] | None:

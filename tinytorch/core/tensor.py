@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinytorch.core import autograd
+from tinytorch.core import arguments, autograd
 from tinytorch.core.arguments import Axis, Number, as_data, axes_of, axis_below, plain_index, plain_number, sizes
 from tinytorch.engine import dispatch, ops
 from tinytorch.engine.op import Op, size
-
 
 new_tensor, new_node = object.__new__, tuple.__new__
 
@@ -290,16 +289,7 @@ class Tensor:
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements under another shape, one size may be -1."""
-        wanted = sizes(shape)
-        if -1 in wanted:
-            known = size(tuple(n for n in wanted if n != -1))
-            if wanted.count(-1) > 1 or not known or self.size % known:
-                raise ValueError(
-                    f"reshape: x is {self.shape} with {self.size} elements, {wanted}: the -1 cannot be worked out; "
-                    "give all sizes"
-                )
-            wanted = tuple(self.size // known if n == -1 else n for n in wanted)
-        return apply(ops.reshape, self, shape=wanted)
+        return apply(ops.reshape, self, shape=arguments.all_sizes(self.shape, sizes(shape)))
 
     view = reshape
 
@@ -312,14 +302,7 @@ class Tensor:
 
     def transpose(self, *axes: Any) -> Tensor:
         """Without arguments the last two axes exchanged; with two, those; with all, in that order."""
-        order, wanted = list(range(self.ndim)), sizes(axes)
-        if self.ndim < 2 and not wanted:
-            return self
-        if len(wanted) not in (0, 2):
-            return self.permute(*wanted)
-        i, j = (axis_below("transpose", axis, self.ndim) for axis in wanted or (-1, -2))
-        order[i], order[j] = order[j], order[i]
-        return self.permute(*order)
+        return self if self.ndim < 2 and not axes else self.permute(*arguments.exchanged(self.ndim, sizes(axes)))
 
     def squeeze(self, axis: int | None = None) -> Tensor:
         """Without axes of size 1; with `axis` only that one, left alone where its size is not 1."""
