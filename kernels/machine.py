@@ -25,7 +25,7 @@ import numba
 import numpy as np
 from numba import cfunc, njit, types
 
-from kernels import cache, simd, threads
+from kernels import cache, memory, simd, threads
 
 # Fastmath flags, chosen so that nan and infinity keep their meaning: never nnan or ninf.
 EXACT: set[str] = set()  # IEEE order and rounding, operation by operation
@@ -127,6 +127,7 @@ def loop() -> Any:
             raise RuntimeError("kernels: this Python keeps array data elsewhere; use the numpy backend and report it")
         with _lock, _notice("execute"):
             threads.prepare()
+            memory.keep_freed_memory()
             module: Any = import_module("kernels.loop")
         if numba.threading_layer() == "workqueue":  # ends the process if two threads launch at once
             turn = threading.Lock()
