@@ -20,12 +20,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels import grouped, layout, simd
+from kernels import cpu, grouped, layout, simd
 from kernels.layout import Geometry
 from kernels.matmul import FLOPS_PER_NS, K_BLOCK, row_block_for
 from kernels.product import product
 from kernels.program import Builder, Ref
 from kernels.registry import lowers
+
+
+# Weight gradients with as many tiles use tall ones; with fewer, the rows that are left over would cost more.
+MANY_TALLEST = 8
 
 
 @lowers("conv2d")
@@ -80,7 +84,8 @@ def conv2d_weight_grad(
     o, out_h, out_w = g.shape[1:]
     kh, kw = shape[2:]
     m = kh * kw * c
-    row_block = row_block_for(m, o)
+    taller = m >= MANY_TALLEST * cpu.TALLEST
+    row_block = row_block_for(m, o, tall=cpu.TALLEST if taller else simd.HEIGHTS[0])
     rows = build.constant(offsets((kh, kw, c), (dilation[0] * wd * c, dilation[1] * c, 1)))
     out_rows = build.constant(np.arange(m, dtype=np.int64) * o)
     segments = build.constant(offsets((out_h,), (stride[0] * wd * c,)))
@@ -89,7 +94,7 @@ def conv2d_weight_grad(
         product, image, g, build.null, rows, segments, out_rows, result,
         1, 0, 0, m, m, row_block, o,  # one matrix, to which every image adds
         out_h, out_w, out_w, stride[1] * c, o, simd.PANEL,
-        n, h * wd * c, out_h * out_w * o, False, False, False,
+        n, h * wd * c, out_h * out_w * o, False, False, False, taller,
         items=-(-m // row_block) * -(-o // simd.PANEL), cost_ns=2 * m * o * n * out_h * out_w / FLOPS_PER_NS,
     )  # fmt: skip
     return build.contiguous(result.permute((3, 2, 0, 1)))
@@ -125,7 +130,7 @@ def correlate(
         build.constant(rows), build.constant(segments), build.constant(out_rows), y,
         images, a_image, c_image, m, m, row_block, o,
         len(segments), length, length, 1, simd.PANEL, kh * kw * c * simd.PANEL,
-        blocks, line, kw * c * simd.PANEL, bias is not None, activation == "relu", pool,
+        blocks, line, kw * c * simd.PANEL, bias is not None, activation == "relu", pool, False,
         items=images * -(-m // row_block) * -(-o // simd.PANEL),
         cost_ns=2 * images * m * o * kh * kw * c / FLOPS_PER_NS,
     )  # fmt: skip

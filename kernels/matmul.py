@@ -42,15 +42,14 @@ def multiply(build: Builder, a: Ref, b: Ref, bias: Ref | None = None, activation
         build.constant(rows * a.strides[0]), build.constant(np.zeros(1, np.int64)), build.constant(rows * n), c,
         images, image * a.strides[0], image * n, image, m - (images - 1) * image, row_block, n,
         1, length, k - (blocks - 1) * length, a.strides[1], b_k, b_panel,
-        blocks, length * a.strides[1], length * b_k, bias is not None, activation == "relu", False,
+        blocks, length * a.strides[1], length * b_k, bias is not None, activation == "relu", False, False,
         items=images * -(-image // row_block) * -(-n // simd.PANEL), cost_ns=2 * m * n * k / FLOPS_PER_NS,
     )  # fmt: skip
     return c
 
 
-def row_block_for(m: int, n: int, images: int = 1) -> int:
+def row_block_for(m: int, n: int, images: int = 1, tall: int = simd.HEIGHTS[0]) -> int:
     """Rows of one work item: many, so that a panel of B is used again while near, but enough items for all threads."""
-    tall = simd.HEIGHTS[0]
     items = images * -(-n // simd.PANEL) * -(-m // (8 * tall))
     return 8 * tall if items >= 8 else 2 * tall
 

@@ -21,11 +21,12 @@ from typing import Any
 
 from numba import njit
 
-from kernels import simd
+from kernels import cpu, simd
 from kernels.machine import CONTRACT, Floats, Ints, kernel
 
 PANEL, LANES = simd.PANEL, simd.LANES
 TALL, SHORT, _ = simd.HEIGHTS
+TALLEST = cpu.TALLEST
 POOLED = TALL if TALL % 4 == 0 else SHORT  # the tallest tile that holds whole windows
 ZEROS, BIAS, SUM = range(3)  # start at zero, start at the bias, add to what C holds
 # Bundles that keep the calls readable: `reading` = (rows, segments, n_segments, length, a_k), how A is found;
@@ -82,6 +83,7 @@ def _panel_product(height: int, pool: bool) -> Any:
 
 
 tall, short, one = (_panel_product(height, False) for height in simd.HEIGHTS)
+tallest = _panel_product(TALLEST, False)
 tall_pool, short_pool = (_panel_product(height, True) for height in (POOLED, SHORT))
 
 
@@ -90,13 +92,15 @@ def product(
     a: Floats, b: Floats, bias: Floats, rows: Ints, segments: Ints, out_rows: Ints, c: Floats,
     images: int, a_image: int, c_image: int, m: int, last_m: int, row_block: int, n: int,
     n_segments: int, length: int, last_length: int, a_k: int, b_k: int, b_panel: int,
-    blocks: int, a_block: int, b_block: int, has_bias: int, relu: int, pool: int, lo: int, hi: int,
+    blocks: int, a_block: int, b_block: int, has_bias: int, relu: int, pool: int, taller: int, lo: int,
+    hi: int,
 ) -> None:  # fmt: skip
     """C[image, r, :n] = bias + sum over k of A[image, r, k] B[k, :n], clamped below at 0 if relu.
 
     Items: images x panels x row blocks; an image has m rows, the last one last_m. k runs over `blocks` blocks of
     `n_segments` segments of `length` (in the last block `last_length`) positions; A moves on by `a_block` and B by
     `b_block` from block to block. Row r leaves to `out_rows[r]`; with `pool`, rows r to r + 3 to `out_rows[r // 4]`.
+    `taller`: tiles of TALLEST rows where there are as many.
     """
     row_blocks, panels = (m + row_block - 1) // row_block, (n + PANEL - 1) // PANEL
     for block in range(blocks):
@@ -118,6 +122,10 @@ def product(
                 while r < end:
                     short_pool(source, r, reading, b, k, b_k, first, columns, leaving, target)
                     r += SHORT
+            if taller:
+                while end - r >= TALLEST:
+                    tallest(source, r, reading, b, k, b_k, first, columns, leaving, target)
+                    r += TALLEST
             while end - r >= TALL:
                 tall(source, r, reading, b, k, b_k, first, columns, leaving, target)
                 r += TALL
