@@ -27,7 +27,6 @@ from kernels.product import product
 from kernels.program import Builder, Ref
 from kernels.registry import lowers
 
-
 # Weight gradients with as many tiles use tall ones; with fewer, the rows that are left over would cost more.
 MANY_TALLEST = 8
 

@@ -24,10 +24,10 @@ def sgd_step(
 ) -> None:
     """w -= lr d for d = g + weight_decay w, with momentum gathered in velocity (Sutskever et al. 2013, section 2).
 
-    hyper: lr, momentum, weight_decay, nesterov (0 or 1), first (1: velocity starts as d). Items: blocks of BLOCK.
+    hyper: lr, momentum, weight_decay, nesterov (0 or 1). Items: blocks of BLOCK.
     """
     lr, momentum, decay = np.float32(hyper[0]), np.float32(hyper[1]), np.float32(hyper[2])
-    nesterov, first_time = hyper[3] != 0, hyper[4] != 0
+    nesterov = hyper[3] != 0
     begin, end = lo * BLOCK, min(hi * BLOCK, n)
     if not has_velocity:
         for i in range(begin, end):
@@ -35,7 +35,7 @@ def sgd_step(
         return
     for i in range(begin, end):
         d = g[i] + decay * w[i]
-        v = d if first_time else momentum * velocity[i] + d
+        v = momentum * velocity[i] + d
         velocity[i] = v
         w[i] -= lr * (d + momentum * v if nesterov else v)
 
@@ -78,7 +78,7 @@ def _in_place(
 
 @lowers("sgd_step", dtypes=(np.float32, np.float32, np.float32, np.float64))
 def lower_sgd_step(build: Builder, w: Ref, g: Ref, velocity: Ref | None, hyper: Ref) -> Ref | None:
-    """Updates w (and velocity, unless absent) and returns w; hyper is float64 (5)."""
+    """Updates w (and velocity, unless absent) and returns w; hyper is float64 (4)."""
     return _in_place(build, sgd_step, hyper, w, g, velocity, flags=(velocity is not None,))
 
 

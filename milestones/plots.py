@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from tinytorch.core.layers import Layer
 
 BLUE, ORANGE, INK = "#0072B2", "#D55E00", "#333333"
+GREEN, PINK = "#009E73", "#CC79A7"
 PROBABILITY = LinearSegmentedColormap.from_list("probability", ["#9cc9e4", "#ffffff", "#f3b991"])
 GRID_POINTS = 200
 
@@ -105,3 +106,49 @@ def tiles(axes: Axes, images: np.ndarray, labels: list[str], columns: int, title
     rows = -(-len(images) // columns)
     axes.set(xlim=(-0.05, columns * 1.15 - 0.1), ylim=(max(rows, 1) * step_y - 0.1, -0.05), aspect="equal", title=title)
     axes.set_axis_off()
+
+
+def pareto(axes: Axes, paths: dict[str, list[tuple[str, float, int]]], title: str) -> None:
+    """The way of each model (four at most) through points (stage, latency in us, bytes), both axes logarithmic.
+
+    Filled points are on the model's Pareto frontier: none of its points is at once as quick and as small, and better
+    in one of the two. The first and the last point carry their stage's name.
+    """
+    styles = ((BLUE, "o"), (ORANGE, "^"), (GREEN, "s"), (PINK, "D"))
+    for (name, points), (colour, marker) in zip(paths.items(), styles):
+        latency, size = (np.array(values, float) for values in list(zip(*points))[1:])
+        axes.plot(latency, size, "-", color=colour, linewidth=1, alpha=0.6)
+        best = [not np.any((latency <= x) & (size <= y) & ((latency < x) | (size < y))) for x, y in zip(latency, size)]
+        axes.plot(latency, size, marker, color=colour, mfc="white", markersize=7, linestyle="none")
+        axes.plot(latency[best], size[best], marker, color=colour, markersize=7, linestyle="none", label=name)
+        for i, text in ((0, points[0][0]), (-1, points[-1][0])):
+            place, side = ((-8, -3), "right") if i else ((0, 8), "center")
+            axes.annotate(text, (latency[i], size[i]), place, textcoords="offset points", ha=side, fontsize=8,
+                          color=INK)  # fmt: skip
+    axes.set(title=title, xlabel="latency of one example [us]", ylabel="bytes on disk", xscale="log", yscale="log")
+    axes.margins(x=0.16, y=0.12)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", fontsize=9, frameon=False, title="filled: Pareto", title_fontsize=9)
+
+
+def factor_waterfall(axes: Axes, log_steps: dict[str, float], title: str) -> None:
+    """Bars on a logarithmic scale, each standing where the one before ended: factors that multiply to the whole."""
+    reached, least = 0.0, 1.0
+    for i, step in enumerate(log_steps.values()):
+        low, high = sorted(np.exp([reached, reached + step]))
+        least = min(least, low)
+        axes.bar(i, high - low, 0.7, bottom=low, color=BLUE if step >= 0 else ORANGE)
+        text = f"{np.exp(step):.3g}x"
+        axes.annotate(text, (i, high), (0, 3), textcoords="offset points", ha="center", fontsize=9, color=INK)
+        axes.plot([i - 0.35, i + 1.35], [np.exp(reached + step)] * 2, color=INK, linewidth=0.8, linestyle=":")
+        reached += step
+    axes.bar(len(log_steps), np.exp(reached) - 1, 0.7, bottom=1, color=INK)
+    axes.annotate(f"{np.exp(reached):.3g}x", (len(log_steps), np.exp(reached)), (0, 3), textcoords="offset points",
+                  ha="center", fontsize=9, color=INK)  # fmt: skip
+    axes.set(title=title, ylabel="times as fast as the reference", yscale="log")
+    axes.set_xticks(range(len(log_steps) + 1), [*log_steps, "all"], rotation=30, ha="right")
+    axes.axhline(1, color=INK, linewidth=0.8)
+    axes.margins(y=0.12)
+    axes.set_ylim(bottom=0.85 * least)
+    axes.spines[["top", "right"]].set_visible(False)

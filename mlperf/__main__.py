@@ -29,6 +29,7 @@ from tinytorch.files import require_writable
 EXAMPLES = """examples:
   python -m mlperf list                                   the tasks
   python -m mlperf submit --model cnn                     optimise, measure, enter
+  python -m mlperf submit --model cnn --division open     may train: channels removed, then fine-tuned
   python -m mlperf submit --model cnn --fast              a quick try that is not ranked
   python -m mlperf submit --model mlp --skip prune        leave a stage out
   python -m mlperf submit --model mlp --recipe mine.toml  other settings
@@ -77,7 +78,8 @@ def parser() -> argparse.ArgumentParser:
 def entry_of(options: argparse.Namespace) -> Entry:
     """The options as an entry. Raises UsageError, UnknownTask or RecipeError before anything is measured."""
     task = find(options.model)
-    recipe = task.recipe if options.recipe is None else load_recipe(options.recipe, task.recipe)
+    default = task.open_recipe if options.division == "open" else task.recipe
+    recipe = default if options.recipe is None else load_recipe(options.recipe, default)
     if options.fast and options.division not in (None, "practice"):
         raise UsageError(f"--fast is always division practice; leave out --division {options.division} or --fast")
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -56,10 +56,13 @@ class Compilations(event.Listener):
         pass
 
 
-def pair(task: str, candidate: str, candidate_sha256: str, form: Form, samples: str, threads: int) -> Pair:
+def pair(
+    task: str, candidate: str, candidate_sha256: str, form: Form, samples: str, threads: int, candidate_threads: int
+) -> Pair:
     """Factory for `worker.py`: the task's reference and the candidate in a file, asked the samples in another.
 
-    Raises ValueError if the candidate's file is not the one that the parent wrote.
+    Both may use `threads`; the candidate takes `candidate_threads` of them, with which it was quickest. Raises
+    ValueError if the candidate's file is not the one that the parent wrote.
     """
     if weights.sha256(candidate) != candidate_sha256:
         raise ValueError(f"candidate {Path(candidate).name}: the file changed after it was written")
@@ -69,7 +72,7 @@ def pair(task: str, candidate: str, candidate_sha256: str, form: Form, samples: 
     model = chosen.build()
     weights.load(model, candidate, resize=True)
     asked = queries(np.load(samples))
-    candidate_run = candidate_arm(model, form, asked[0], threads)
+    candidate_run = candidate_arm(model, form, asked[0], candidate_threads)
     set_num_threads(threads, blas=threads)  # building the candidate left BLAS with one, but the reference may use all
     return Pair(
         ref=reference_arm(chosen.reference()),

@@ -1,6 +1,8 @@
 """The five stages in order, each a plain function from state to state, each measured by a `Meter` after it ran.
 
 A stage sees its settings and a `Context` made from the training split; the test split is known to the meter alone.
+The state carries the network in float32 beside the candidate and how to quantise it: pruning, with or without training
+afterwards, works on the former and quantises again, with the same samples, so that grids fit what is left.
 Switched-off stages are listed and not measured. The algorithms are in `tinytorch.perf`; the numbers here are estimates
 made in this process, the ones that count are `worker.py`'s.
 """
@@ -10,11 +12,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from leaderboard import Blocks
+from leaderboard.derive import pair_median
 from mlperf import recipe as settings
 from mlperf.candidate import Form, candidate_arm, queries, reference_arm
 from mlperf.costs import LayerCost, layer_costs, size_on_disk
@@ -24,7 +28,11 @@ from mlperf.tasks import Task, eager, eagerly
 from profiler.cost import flops
 from tinytorch.core.layers import Layer, Packed
 from tinytorch.perf.compression import channel_prune, magnitude_prune, measure_sparsity
+from tinytorch.perf.finetuning import Loss, finetune
+from tinytorch.perf.quantization import on_integers, weights_only
 from tinytorch.perf.quantization import quantize as quantized
+from tinytorch.perf.tuning import fastest, timings
+from tinytorch.perf.weighted import weighted_layers
 
 
 class Calibration(NamedTuple):
@@ -40,10 +48,16 @@ class Calibration(NamedTuple):
 
 @dataclass(frozen=True)
 class Context:
-    """All a stage may know besides its settings: inputs of the training split, and the threads allowed."""
+    """All a stage may know besides its settings: the training split, what is lowered there, and the threads allowed."""
 
     x_train: np.ndarray
+    y_train: np.ndarray
+    loss: Loss
     threads: int = 1
+
+    @classmethod
+    def of(cls, task: Task, threads: int = 1) -> Context:
+        return cls(task.data.x_train, task.data.y_train, task.loss, threads)
 
     @property
     def example(self) -> np.ndarray:
@@ -58,19 +72,28 @@ class Context:
 
 @dataclass(frozen=True)
 class State:
-    """The candidate between two stages. `note` says what the last stage did, in a few words."""
+    """The candidate between two stages. `note` says what the last stage did, in a few words.
+
+    `model` is `pack(source)`: the float32 network as it is stored. `threads` is what the arm uses.
+    """
 
     model: Layer
+    source: Layer
     arm: Arm
+    pack: Callable[[Layer], Layer] = lambda source: source
     form: Form = "eager"
+    threads: int = 1
+    retrained: bool = False
     note: str = ""
     layers: tuple[LayerCost, ...] = ()
     calibration: Calibration | None = None
 
     @property
     def emulated(self) -> bool:
-        """Whether weights are in a format whose arithmetic is imitated in float32: small, but not faster for it."""
-        return any(isinstance(parameter, Packed) for parameter in self.model.parameters())
+        """Whether a weight is in a format whose arithmetic is imitated in float32: small, but not faster for it."""
+        return any(
+            isinstance(one.layer.weight, Packed) and not on_integers(one.layer) for one in weighted_layers(self.model)
+        )
 
 
 @dataclass(frozen=True)
@@ -82,6 +105,11 @@ class Outcome:
     bytes: int
     flops: int
 
+    @property
+    def log_ratio(self) -> float:
+        """ln(the reference's time / the state's time)."""
+        return pair_median(self.blocks)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -91,6 +119,7 @@ class Row:
     settings: dict[str, Any]
     outcome: Outcome | None = None
     emulated: bool = False
+    retrained: bool = False
     note: str = "switched off"
     calibration: Calibration | None = None
 
@@ -100,12 +129,14 @@ class Row:
 
 def start(model: Layer, context: Context) -> State:
     """The reference network as a candidate: the same weights, op by op on compiled kernels."""
-    return State(model, candidate_arm(model, "eager", context.example, context.threads))
+    return State(model, model, candidate_arm(model, "eager", context.example, context.threads), threads=context.threads)
 
 
-def with_model(state: State, model: Layer, **changes: Any) -> State:
-    """The state with another model, executed eagerly."""
-    return replace(state, model=model, arm=Arm(eager(model), state.arm.around), **changes)
+def packed(state: State, **changes: Any) -> State:
+    """The state with some changes, its candidate made anew from them and executed eagerly."""
+    changed = replace(state, **changes)
+    model = changed.pack(changed.source)
+    return replace(changed, model=model, arm=Arm(eager(model), state.arm.around))
 
 
 def profile(state: State, config: settings.Profile, context: Context) -> State:
@@ -120,25 +151,36 @@ def profile(state: State, config: settings.Profile, context: Context) -> State:
 def quantize(state: State, config: settings.Quantize, context: Context) -> State:
     """int8 weights per output channel, and activations on grids measured with training data."""
     calibration = context.calibration(config.samples, config.seed)
-    with eagerly("numpy"):
-        model = quantized(state.model, calibration.x, activations=config.activations, percentile=config.percentile)
-    activations = (
-        f"activations uint8, {len(calibration.ids)} training samples" if config.activations else "weights only"
-    )
-    return with_model(state, model, calibration=calibration, note=f"int8 stored, f32 arithmetic; {activations}")
+
+    def pack(source: Layer) -> Layer:
+        with eagerly("numpy"):
+            return quantized(source, calibration.x, activations=config.activations, percentile=config.percentile)
+
+    note = "int8 weights, float32 arithmetic"
+    if config.activations:
+        note = f"int8 weights, uint8 activations from {len(calibration.ids)} training samples, integer arithmetic"
+    return packed(state, pack=pack, calibration=calibration, note=note)
 
 
 def prune(state: State, config: settings.Prune, context: Context) -> State:
-    """Leave out the smallest weights, or the weakest channels."""
+    """Leave out the smallest weights, or the weakest channels; if asked to, train what is left."""
     if config.method == "channels":
-        before = sum(p.size for p in state.model.parameters())
-        pruned: Layer = channel_prune(state.model, config.amount)
-        left = sum(p.size for p in pruned.parameters())
-        return with_model(state, pruned, note=f"channels removed: {before:,} -> {left:,} parameters")
-    pruned = magnitude_prune(state.model, config.amount, config.scope)
-    return with_model(
-        state, pruned, note=f"{measure_sparsity(pruned):.1%} of the weights are zero; sparse stored where smaller"
-    )
+        source = channel_prune(state.source, config.amount)
+    else:
+        source = magnitude_prune(state.source, config.amount, config.scope)
+    note = ""
+    if config.finetune_epochs:
+        source = finetune(
+            source, context.x_train, context.y_train, context.loss,
+            epochs=config.finetune_epochs, lr=config.finetune_lr, seed=config.seed,
+        )  # fmt: skip
+        note = f"; trained {config.finetune_epochs} epochs more on the training split"
+    changed = packed(state, source=source, retrained=state.retrained or config.finetune_epochs > 0)
+    if config.method == "channels":
+        before, left = (sum(p.size for p in model.parameters()) for model in (state.source, source))
+        return replace(changed, note=f"channels removed: {before:,} -> {left:,} parameters{note}")
+    zeros = f"{measure_sparsity(changed.model):.1%} of the weights are zero"
+    return replace(changed, note=f"{zeros}; sparse stored where smaller, computed dense{note}")
 
 
 def cache(state: State, config: settings.Cache, context: Context) -> State:
@@ -148,9 +190,46 @@ def cache(state: State, config: settings.Cache, context: Context) -> State:
 
 
 def accelerate(state: State, config: settings.Accelerate, context: Context) -> State:
-    """Capture the model into one plan: fused steps, one arena, no Python in between."""
-    arm = candidate_arm(state.model, "plan", context.example, context.threads)
-    return replace(state, arm=arm, form="plan", note="one plan: fused steps in one compiled call")
+    """Capture the model into one plan: fused steps, one arena, no Python in between; the quickest of a few.
+
+    The choice is kept where the candidate is rebuilt from: arithmetic in the weights' file, threads in the state.
+    """
+    plans = {variant: variant.state(state, context.example) for variant in variants(state, context, config.tune)}
+    note = "one plan: fused steps in one compiled call"
+    if len(plans) == 1:
+        return replace(next(iter(plans.values())), note=note)
+    runs = {variant.name: partial(plan.arm.run, context.example) for variant, plan in plans.items()}
+    times = timings(runs)
+    chosen = fastest(times)
+    told = ", ".join(f"{name} {ns / 1000:.2f} us" for name, ns in times.items())
+    return replace(
+        next(plan for variant, plan in plans.items() if variant.name == chosen), note=f"{note}; {chosen} ({told})"
+    )
+
+
+class Variant(NamedTuple):
+    """One way to execute a candidate as a plan."""
+
+    arithmetic: str
+    threads: int
+
+    @property
+    def name(self) -> str:
+        return self.arithmetic if self.threads == 1 else f"{self.arithmetic}, {self.threads} threads"
+
+    def state(self, state: State, example: np.ndarray) -> State:
+        """The state as this variant; without integers the codes stay what is stored, inputs are not rounded."""
+        model = weights_only(state.model) if self.arithmetic == "float32" else state.model
+        arm = candidate_arm(model, "plan", example, self.threads)
+        return replace(state, model=model, arm=arm, form="plan", threads=self.threads)
+
+
+def variants(state: State, context: Context, tune: bool) -> list[Variant]:
+    """What there is to choose from, simplest first: arithmetic as quantised or in float32, one thread or all."""
+    integers = any(on_integers(one.layer) for one in weighted_layers(state.model))
+    arithmetics = ["integers", "float32"] if integers and tune else ["integers" if integers else "as stored"]
+    threads = sorted({1, context.threads}) if tune else [context.threads]
+    return [Variant(arithmetic, count) for count in threads for arithmetic in arithmetics]
 
 
 FUNCTIONS: dict[str, Callable[[State, Any, Context], State]] = {
@@ -187,7 +266,7 @@ def run(
 ) -> tuple[State, list[Row]]:
     """Run and measure all stages that are switched on; `progress(stage)` is called after each of the five."""
     reference = task.reference()
-    context = Context(task.data.x_train, threads)
+    context = Context.of(task, threads)
     meter = Meter(task, reference_arm(reference), ESTIMATE)
     state, rows = start(reference, context), []
     for name in STAGES:
@@ -196,8 +275,9 @@ def run(
         if config.enabled:
             state = FUNCTIONS[name](replace(state, calibration=None), config, context)
             row = replace(
-                row, outcome=meter(state), emulated=state.emulated, note=state.note, calibration=state.calibration
-            )
+                row, outcome=meter(state), emulated=state.emulated, retrained=state.retrained, note=state.note,
+                calibration=state.calibration,
+            )  # fmt: skip
         rows.append(row)
         progress(name)
     return state, rows

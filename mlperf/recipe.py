@@ -45,12 +45,16 @@ class Quantize(Stage):
 class Prune(Stage):
     """Leave out a share `amount`: the smallest weights ("magnitude") or whole channels ("channels").
 
+    With `finetune_epochs`, what is left is then trained on the training split, which only the open division may.
     The default leaves mlp and cnn two right answers or more above the gate with the pinned weights (measured).
     """
 
     method: Literal["magnitude", "channels"] = "magnitude"
     amount: Annotated[float, Field(ge=0, lt=1)] = 0.3
     scope: Literal["global", "layer"] = "global"
+    finetune_epochs: Annotated[int, Field(ge=0, le=10_000)] = 0
+    finetune_lr: Annotated[float, Field(gt=0, le=1)] = 0.01
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 class Cache(Stage):
@@ -58,7 +62,9 @@ class Cache(Stage):
 
 
 class Accelerate(Stage):
-    """Capture the whole model into one plan."""
+    """Capture the whole model into one plan; with `tune`, arithmetic and threads are chosen by timing them."""
+
+    tune: bool = True
 
 
 class Recipe(BaseModel):

@@ -11,7 +11,6 @@ from typing import Any
 from tabulate import tabulate
 
 from leaderboard import Submission
-from leaderboard.derive import pair_median
 from mlperf.costs import LayerCost
 from mlperf.pipeline import Outcome, Row
 from mlperf.tasks import TASKS
@@ -55,8 +54,9 @@ def waterfall(rows: Sequence[Row], reference: tuple[int, int, int], tests: int) 
         if row.outcome is None:
             table.append((row.stage, "-", "", "-", "-", "-", row.note))
             continue
-        log_ratio = pair_median(row.outcome.blocks)
-        note = f"{row.note} (emulated)" if row.emulated else row.note
+        log_ratio = row.outcome.log_ratio
+        marks = [mark for mark, true in (("emulated", row.emulated), ("retrained", row.retrained)) if true]
+        note = f"{row.note} ({', '.join(marks)})" if marks else row.note
         table.append((row.stage, *cells(row.outcome, log_ratio, log_ratio - before, tests), note))
         before = log_ratio
     headers = ("stage", "ratio", "step", "correct", "bytes", "FLOPs", "what it did")
@@ -105,5 +105,6 @@ def last_line(submission: Submission, path: Path) -> str:
         "reference_quality": submission.quality.ref_value,
         "bytes": submission.candidate.bytes_stored,
         "reference_bytes": submission.reference.bytes,
+        "retrained": submission.candidate.retrained,
     }
     return json.dumps(content, separators=(",", ":"), allow_nan=False)

@@ -86,6 +86,7 @@ def run_workers(
         "form": state.form,
         "samples": str(samples),
         "threads": entry.threads,
+        "candidate_threads": state.threads,
     }
     coin = np.random.default_rng(seeds.schedule)
     reports = []
@@ -211,7 +212,7 @@ def submit(
             bytes_stored=candidate_bytes,
             flops=flops(state.model, task.data.x_train[:1]),
             weight_dtypes=dtypes_of(state.model),
-            retrained=False,
+            retrained=state.retrained,
             pruned=nonzero(state.model) < nonzero(reference) and entry.recipe.prune.enabled,
         ),
         pipeline=tuple(map(stage_of, rows)),

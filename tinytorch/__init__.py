@@ -17,6 +17,7 @@ from tinytorch.core.training import CosineSchedule, Trainer, clip_grad_norm
 from tinytorch.engine.dispatch import use_backend
 from tinytorch.engine.plan import Plan
 from tinytorch.perf.acceleration import accelerate as compile
+from tinytorch.perf.training import compile_step
 
 load_plan = Plan.load
 
@@ -57,6 +58,7 @@ __all__ = [
     "Trainer",
     "clip_grad_norm",
     "compile",
+    "compile_step",
     "enable_autograd",
     "load_plan",
     "log_softmax",

@@ -195,7 +195,7 @@ ERRORS = [
      r"cross_entropy: id 4 at position \(1,\) is outside 0..3; the number of classes is 4"),
     ("cross_entropy", (f(2, 4), ints(-1, 0)), {"label_smoothing": 0.1}, IndexError, "id -1 at position"),
     ("cross_entropy_grad", (f(2), f(2, 4), ints(0, 1)), {"label_smoothing": 0.0}, ValueError, r"gradient must be \(\)"),
-    ("sgd_step", (f(3), f(4), None, np.zeros(5)), {}, ValueError, r"sgd_step: w is \(3,\), g is \(4,\): they must agr"),
+    ("sgd_step", (f(3), f(4), None, np.zeros(4)), {}, ValueError, r"sgd_step: w is \(3,\), g is \(4,\): they must agr"),
     ("running_stats_step", (f(3), f(3), f(3), np.zeros(2)), {}, ValueError,
      r"running_stats_step: mean is \(3,\), var is \(3,\), stats are \(3,\): they must be \(C,\), \(C,\) and \(2, C\)"),
     ("adam_step", (f(3), f(3), f(3), f(2), np.zeros(8)), {}, ValueError, r"adam_step: w is \(3,\), state 1 is \(2,\)"),

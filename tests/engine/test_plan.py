@@ -18,7 +18,10 @@ from tinytorch import (
     Tensor,
     models,
 )
+from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Packed
+from tinytorch.core.tensor import apply
+from tinytorch.engine import ops
 from tinytorch.engine.formats import Grid, Int8
 from tinytorch.engine.plan import NMSE_BOUND, PlanError, capture, nmse
 
@@ -146,8 +149,41 @@ def test_capturing_runs_the_model_once():
 
 
 def test_float64_is_refused():
-    with pytest.raises(PlanError, match="the example is float64, plans compute in float32"):
+    with pytest.raises(PlanError, match="the example is float64, plans compute in float32 and look up int64 ids"):
         capture(built("mlp").predict, np.zeros((1, 64)))
+
+
+def look_up(ids: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The middle rows of table[ids] + x: a model with two inputs."""
+    with no_grad():
+        found = apply(ops.embedding, Tensor(TABLE), Tensor(ids))
+        return (found + Tensor(x))[1:-1].data
+
+
+TABLE = sample(7, 4)
+
+
+def test_several_inputs_and_ids():
+    ids, x = RNG.integers(0, 7, (5, 3)), sample(5, 3, 4)
+    plan = capture(look_up, ids, x)
+    for _ in range(3):
+        ids, x = RNG.integers(0, 7, (5, 3)), sample(5, 3, 4)
+        np.testing.assert_array_equal(plan(ids, x), look_up(ids, x))
+    for wrong in (7, -1):
+        ids[2, 1] = wrong
+        with pytest.raises(IndexError, match=rf"embedding: id {wrong} at position \(2, 1\) is outside 0..6"):
+            plan(ids, x)
+    with pytest.raises(PlanError, match=r"x is \(5, 3\) int64, the plan was captured for \(5, 3\) int64, \(5, 3, 4\)"):
+        plan(ids)
+
+
+def test_ids_that_are_computed_are_refused():
+    def shifted(ids: np.ndarray) -> np.ndarray:
+        with no_grad():
+            return apply(ops.embedding, Tensor(TABLE), Tensor(ids)[::2]).data
+
+    with pytest.raises(PlanError, match=r"input 1 of embedding is computed on the way, .*; make it an input"):
+        capture(shifted, RNG.integers(0, 7, 4))
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])

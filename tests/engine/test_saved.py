@@ -13,8 +13,10 @@ from safetensors.numpy import save as save_arrays
 import tinytorch
 from tests.engine.nets import small_cnn
 from tinytorch import Conv2d, Flatten, Linear, MaxPool2d, Plan, ReLU, Sequential, Tensor
-from tinytorch.engine import saved
-from tinytorch.engine.plan import PlanError
+from tinytorch.core.autograd import no_grad
+from tinytorch.core.tensor import apply
+from tinytorch.engine import ops, saved
+from tinytorch.engine.plan import PlanError, capture
 from tinytorch.perf.compression import magnitude_prune
 from tinytorch.perf.quantization import quantize
 
@@ -117,7 +119,7 @@ def set_in(*path):
     (set_in("nodes", 0, "params", "stride", [0, 0]), "stride"),
     (set_in("nodes", 0, "params", "secret", 1), "its graph makes no sense"),
     (set_in("output", 50), "its graph makes no sense"),
-    (set_in("input", "dtype", "object"), "p.plan: "),
+    (set_in("inputs", 0, "dtype", "object"), "p.plan: "),
     (set_in("nodes", []), "p.plan: "),
 ])  # fmt: skip
 def test_a_forged_file_is_refused(tmp_path, change, says):
@@ -132,6 +134,30 @@ def test_a_missing_file_and_a_folder_that_is_none(tmp_path):
         tinytorch.load_plan(tmp_path / "none")
     with pytest.raises(OSError, match="choose a directory that exists"):
         built("f32")[0].save(tmp_path / "no" / "p.plan")
+
+
+def test_ids_and_slices_come_back_and_ids_are_still_checked(tmp_path):
+    table = image(7, 4)
+
+    def look_up(ids: np.ndarray) -> np.ndarray:
+        with no_grad():
+            return apply(ops.embedding, Tensor(table), Tensor(ids))[..., 1:3].data
+
+    plan, ids = capture(look_up, np.arange(5)), np.array([6, 0, 1, 1, 2])
+    plan.save(tmp_path / "p.plan")
+    again = Plan.load(tmp_path / "p.plan")
+    np.testing.assert_array_equal(again(ids), table[ids][:, 1:3])
+    with pytest.raises(IndexError, match="embedding: id 7"):
+        again(ids + 1)
+    # a forged file whose ids are a constant of it
+    content = saved.to_bytes(plan.graph, 1)
+    arrays, text = load_arrays(content), saved.header(content)[saved.METADATA]
+    about = json.loads(text)
+    arrays["ids"], about["nodes"][0]["inputs"][1] = np.full(5, 9), "ids"
+    text = json.dumps(about)
+    (tmp_path / "p.plan").write_bytes(save_arrays(arrays, {saved.METADATA: text, "sha256": saved.digest(text, arrays)}))
+    with pytest.raises(PlanError, match="embedding: id 9 at position"):
+        Plan.load(tmp_path / "p.plan")
 
 
 def test_weights_are_no_plan(tmp_path):

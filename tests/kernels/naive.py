@@ -141,11 +141,11 @@ def cross_entropy_grad(g, logits, targets):
 
 def sgd_step(w, g, velocity, hyper):
     """-> w, velocity after the step."""
-    lr, momentum, decay, nesterov, first = hyper
+    lr, momentum, decay, nesterov = hyper
     d = g + decay * w
     if velocity is None:
         return w - lr * d, None
-    velocity = d if first else momentum * velocity + d
+    velocity = momentum * velocity + d
     return w - lr * (d + momentum * velocity if nesterov else velocity), velocity
 
 

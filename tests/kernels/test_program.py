@@ -88,7 +88,7 @@ def test_constants_are_copies():
 
 def test_writing_to_a_constant_is_refused():
     build = Builder()
-    w, g, hyper = build.constant(normal(3)), build.input((3,)), build.input((5,), dtype=np.float64)
+    w, g, hyper = build.constant(normal(3)), build.input((3,)), build.input((4,), dtype=np.float64)
     with pytest.raises(ValueError, match="sgd_step: w would be written, but it is a constant; make it an input"):
         registry.lowering("sgd_step")(build, w, g, None, hyper)
 

@@ -16,6 +16,7 @@ from mlperf.recipe import STAGES, Recipe
 from profiler.cost import flops
 from tinytorch import models, weights
 from tinytorch.core.layers import Packed
+from tinytorch.perf.compression import measure_sparsity
 
 BRIEF = Effort(workers=1, pairs=3, block_ns=300_000, queries=20)
 
@@ -36,7 +37,7 @@ def test_all_stages_run_in_order_and_are_measured(untrained, brief, name):
         assert len(row.outcome.blocks.order) == BRIEF.pairs
         assert row.outcome.bytes > 100
         assert row.outcome.flops > 0
-    assert [row.emulated for row in rows] == [False, True, True, True, True]
+    assert not any(row.emulated or row.retrained for row in rows)  # int8 is computed on integers
     assert [row.calibration is not None for row in rows] == [False, True, False, False, False]
 
 
@@ -65,10 +66,11 @@ def test_stages_never_see_test_data(untrained):
     """The whole test split is replaced by nonsense: every stage makes the same candidate, to the last bit."""
 
     def candidate(task):
-        state = pipeline.start(task.reference(), Context(task.data.x_train))
+        recipe = Recipe().updated({"quantize": {"percentile": 99.0}, "prune": {"finetune_epochs": 2}})
+        recipe = recipe.updated({"accelerate": {"tune": False}})  # the clock may decide otherwise next time
+        state = pipeline.start(task.reference(), Context.of(task))
         for name in STAGES:
-            recipe = Recipe().updated({"quantize": {"percentile": 99.0}})
-            state = pipeline.FUNCTIONS[name](state, getattr(recipe, name), Context(task.data.x_train))
+            state = pipeline.FUNCTIONS[name](state, getattr(recipe, name), Context.of(task))
         return state
 
     task = untrained("mlp")
@@ -80,21 +82,92 @@ def test_stages_never_see_test_data(untrained):
     query = task.data.x_train[:1]
     np.testing.assert_array_equal(honest.arm.run(query), other.arm.run(query))
     assert honest.model.layers[0].weight.format.grid == other.model.layers[0].weight.format.grid
+    assert honest.retrained
 
 
-def test_the_context_holds_training_inputs_only(untrained):
+class Untouchable:
+    """Stands for an array and fails as soon as anything is done with it."""
+
+    def __getattribute__(self, name):
+        raise AssertionError(f"the test split was touched: {name}")
+
+    def refuse(self, *_):
+        raise AssertionError("the test split was touched")
+
+    __len__ = __getitem__ = __iter__ = __bool__ = __eq__ = __hash__ = __array__ = refuse
+
+
+def test_no_stage_touches_the_test_split(untrained, brief, monkeypatch):
+    """A whole run of the pipeline, the meter alone replaced; its test does see that the split can be touched."""
+    task = untrained("cnn")
+    task.__dict__["data"] = task.data._replace(x_test=Untouchable(), y_test=Untouchable())
+    with pytest.raises(AssertionError, match="the test split was touched"):
+        pipeline.run(task, Recipe())
+    monkeypatch.setattr(pipeline, "Meter", lambda *_: lambda state: None)
+    state, rows = pipeline.run(task, task.open_recipe)
+    assert state.retrained and rows[1].calibration is not None and rows[2].retrained
+
+
+def test_fine_tuning_keeps_zeros_and_quantises_again(untrained):
     task = untrained("mlp")
-    context = Context(task.data.x_train)
+    context, recipe = Context.of(task), Recipe().updated({"prune": {"amount": 0.5, "finetune_epochs": 1}})
+    before = pipeline.quantize(pipeline.start(task.reference(), context), recipe.quantize, context)
+    after = pipeline.prune(before, recipe.prune, context)
+    assert measure_sparsity(after.model) >= 0.5
+    assert not after.emulated and after.retrained and "trained 1 epochs more" in after.note
+    assert after.model.layers[0].weight.format.codes8.on_integers("linear")
+    right = [
+        int((m.predict(task.data.x_train).argmax(1) == task.data.y_train).sum()) for m in (before.model, after.model)
+    ]
+    assert right[1] > 1.5 * right[0]
+
+
+def test_weights_only_is_emulated_and_says_so(untrained):
+    task = untrained("mlp")
+    context, config = Context.of(task), Recipe().updated({"quantize": {"activations": False}}).quantize
+    state = pipeline.quantize(pipeline.start(task.reference(), context), config, context)
+    assert state.emulated and state.note == "int8 weights, float32 arithmetic"
+
+
+@pytest.mark.parametrize("quicker", ["integers", "float32"])
+def test_accelerate_takes_what_is_quicker_and_the_file_keeps_the_choice(untrained, monkeypatch, tmp_path, quicker):
+    task = untrained("cnn")
+    context, recipe = Context.of(task), Recipe()
+    state = pipeline.quantize(pipeline.start(task.reference(), context), recipe.quantize, context)
+    monkeypatch.setattr(pipeline, "timings", lambda runs: {name: 1e3 if name == quicker else 2e3 for name in runs})
+    fast = pipeline.accelerate(state, recipe.accelerate, context)
+    assert f"; {quicker} (integers" in fast.note
+    assert fast.emulated is (quicker == "float32")
+    weights.save(fast.model, tmp_path / "cnn")
+    again = task.build()
+    weights.load(again, tmp_path / "cnn", resize=True)
+    query = context.example
+    np.testing.assert_array_equal(candidate_arm(again, "plan", query, 1).run(query), fast.arm.run(query))
+
+
+def test_threads_are_tried_only_where_allowed(untrained):
+    task = untrained("mlp")
+    context = Context.of(task, threads=2)
+    state = pipeline.start(task.reference(), context)
+    assert [v.threads for v in pipeline.variants(state, context, True)] == [1, 2]
+    assert [v.threads for v in pipeline.variants(state, context, False)] == [2]
+    assert [v.name for v in pipeline.variants(state, Context.of(task), True)] == ["as stored"]
+
+
+def test_the_context_holds_the_training_split_only(untrained):
+    task = untrained("mlp")
+    context = Context.of(task)
     calibration = context.calibration(100, seed=3)
     np.testing.assert_array_equal(calibration.x, task.data.x_train[calibration.ids])
     assert len(set(calibration.ids.tolist())) == 100
     arrays = [value for value in vars(context).values() if isinstance(value, np.ndarray)]
-    assert len(arrays) == 1
-    assert not any(np.shares_memory(array, task.data.x_test) for array in arrays)
+    assert len(arrays) == 2
+    for held in (task.data.x_test, task.data.y_test):
+        assert not any(np.shares_memory(array, held) for array in arrays)
 
 
 def test_calibration_is_drawn_with_its_seed(untrained):
-    context = Context(untrained("mlp").data.x_train)
+    context = Context.of(untrained("mlp"))
     first, again, other = (context.calibration(50, seed) for seed in (1, 1, 2))
     assert first.ids_sha256 == again.ids_sha256 != other.ids_sha256
     assert len(context.calibration(10**6, 0).ids) == len(context.x_train)
@@ -128,10 +201,10 @@ def blocks(ratio):
 def test_waterfall(golden):
     rows = [
         Row("profile", {}, Outcome(blocks(2), 352, 26_704, 13_024), note="nothing changed"),
-        Row("quantize", {}, Outcome(blocks(0.5), 351, 8_152, 13_024), True, "int8 stored"),
+        Row("quantize", {}, Outcome(blocks(0.5), 351, 8_152, 13_024), True, note="int8 stored"),
         Row("prune", {}),
-        Row("cache", {}, Outcome(blocks(10), 351, 8_152, 13_024), True, "steps one by one"),
-        Row("accelerate", {}, Outcome(blocks(123.4), 351, 8_152, 13_024), True, "one plan"),
+        Row("cache", {}, Outcome(blocks(10), 351, 8_152, 13_024), True, True, "steps one by one"),
+        Row("accelerate", {}, Outcome(blocks(123.4), 351, 8_152, 13_024), True, note="one plan"),
     ]
     golden("waterfall", report.waterfall(rows, (352, 26_704, 13_024), 360) + "\n")
 

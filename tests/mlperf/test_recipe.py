@@ -57,7 +57,10 @@ def test_a_file_changes_only_what_it_names(tmp_path):
     ("content", "text"),
     [
         ({"quantise": {}}, "unknown stage 'quantise'; known: profile, quantize, prune, cache, accelerate"),
-        ({"prune": {"amuont": 0.5}}, "unknown setting 'prune.amuont'; known: enabled, method, amount, scope"),
+        (
+            {"prune": {"amuont": 0.5}},
+            "unknown setting 'prune.amuont'; known: enabled, method, amount, scope, finetune_epochs, finetune_lr, seed",
+        ),
         ({"prune": {"amount": 1}}, "prune.amount is 1: .*less than 1"),
         ({"prune": {"method": "random"}}, "prune.method is 'random': .*'magnitude' or 'channels'"),
         ({"quantize": {"samples": "many"}}, "quantize.samples is 'many': .*integer"),

@@ -44,7 +44,7 @@ def test_submit_end_to_end(tmp_path):
     assert process.returncode == 1, err  # practice is never ranked, so never VALID
     for phase in ("compile kernels", "pipeline", "measure"):
         assert phase in err
-    for word in ("quantize", "emulated", "one plan", "PRACTICE_ONLY", "Grace"):
+    for word in ("quantize", "integer arithmetic", "one plan", "PRACTICE_ONLY", "Grace"):
         assert word in out
     last = json.loads(out.splitlines()[-1])
     assert set(last) >= FIELDS
@@ -59,7 +59,7 @@ def test_submit_end_to_end(tmp_path):
     assert Path(last["submission"]).read_text().endswith("}\n")
     assert kept.derived.ratio == last["ratio"]
     assert [stage.stage for stage in kept.pipeline] == ["profile", "quantize", "prune", "cache", "accelerate"]
-    assert kept.pipeline[1].emulated
+    assert not kept.pipeline[1].emulated
     assert kept.pipeline[1].calibration_n == 256
     assert kept.candidate.pruned
     assert not kept.candidate.retrained

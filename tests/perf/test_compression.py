@@ -8,7 +8,7 @@ from tinytorch.core.activations import ReLU, Softmax
 from tinytorch.core.layers import Flatten, Layer, Linear, Packed, Sequential
 from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
 from tinytorch.engine.formats import Int8, Sparse
-from tinytorch.perf.compression import channel_prune, magnitude_prune, measure_sparsity, nbytes
+from tinytorch.perf.compression import channel_prune, magnitude_prune, measure_sparsity
 from tinytorch.perf.quantization import quantize
 
 
@@ -52,7 +52,7 @@ def test_sparse_is_chosen_only_where_it_is_smaller():
     slightly, clearly = (magnitude_prune(int8, share, "layer").layers[0].weight.format for share in (0.1, 0.3))
     assert isinstance(slightly, Int8)  # here it costs 1/8
     assert isinstance(clearly, Sparse)
-    assert nbytes(clearly) < nbytes(slightly)
+    assert clearly.nbytes < slightly.nbytes
 
 
 def test_pruning_a_quantised_model_is_exact():

@@ -204,8 +204,11 @@ class Dropout(Layer):
     def forward(self, x: Tensor, training: bool | None = None) -> Tensor:
         if self.p == 0 or not (self.training if training is None else training):
             return x
-        key = self.rng.integers(KEYS) if self.rng else np.random.randint(KEYS, dtype=np.int64)
-        return apply(ops.dropout, x, Tensor(np.asarray(key, np.int64)), p=float(self.p))
+        return apply(ops.dropout, x, Tensor(np.asarray(self.draw(), np.int64)), p=float(self.p))
+
+    def draw(self) -> int:
+        """The key of the next mask."""
+        return int(self.rng.integers(KEYS) if self.rng else np.random.randint(KEYS, dtype=np.int64))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

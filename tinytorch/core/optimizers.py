@@ -12,9 +12,13 @@ from tinytorch.engine import ops
 
 
 class Optimizer:
-    """Holds the parameters and their moments; `step()` changes parameters in place, `zero_grad()` forgets gradients."""
+    """Holds the parameters and their moments; `step()` changes parameters in place, `zero_grad()` forgets gradients.
+
+    A subclass names its moments, which start as zeros, and defines `settings` and `update`.
+    """
 
     moment_names: tuple[str, ...] = ()
+    hyper: np.ndarray  # float64: the `settings` of the step that is taken
 
     def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float) -> None:
         self.params = list(params)
@@ -36,10 +40,29 @@ class Optimizer:
 
     def step(self) -> None:
         """One update of every parameter that has a gradient."""
-        self.step_count += 1
+        self.advance()
         for p, moments in zip(self.params, self.moments):
             if p.grad is not None:
+                for name in self.kept_moments():
+                    if name not in moments:
+                        moments[name] = np.zeros_like(p.data)
                 self.update(p.data, p.grad, moments)
+
+    def kept_moments(self) -> tuple[str, ...]:
+        """Names of the moments that are needed with the settings as they are."""
+        return self.moment_names
+
+    def advance(self) -> None:
+        """Begin the next step: count it, and put its settings into `hyper`, always the same array."""
+        self.step_count += 1
+        settings = self.settings()
+        if not hasattr(self, "hyper"):
+            self.hyper = np.empty(len(settings))
+        self.hyper[:] = settings
+
+    def settings(self) -> tuple[float, ...]:
+        """What `update` needs to know of this step besides weight, gradient and moments."""
+        return ()
 
     def update(self, w: np.ndarray, g: np.ndarray, moments: dict[str, np.ndarray]) -> None:
         raise TypeError(f"{type(self).__name__}: no update() defined; define update(self, w, g, moments)")
@@ -89,12 +112,14 @@ class SGD(Optimizer):
             raise ValueError(f"SGD: momentum {momentum}, nesterov {nesterov}: Nesterov needs a positive momentum")
         self.momentum, self.nesterov = momentum, nesterov
 
+    def kept_moments(self) -> tuple[str, ...]:
+        return self.moment_names if self.momentum else ()
+
+    def settings(self) -> tuple[float, ...]:
+        return self.lr, self.momentum, self.weight_decay, self.nesterov
+
     def update(self, w: np.ndarray, g: np.ndarray, moments: dict[str, np.ndarray]) -> None:
-        first = self.momentum > 0 and "velocity" not in moments
-        if first:
-            moments["velocity"] = np.zeros_like(w)
-        hyper = np.array([self.lr, self.momentum, self.weight_decay, self.nesterov, first], np.float64)
-        ops.sgd_step(w, g, moments.get("velocity"), hyper)
+        ops.sgd_step(w, g, moments.get("velocity"), self.hyper)
 
 
 class Adam(Optimizer):
@@ -116,13 +141,12 @@ class Adam(Optimizer):
             raise ValueError(f"{type(self).__name__}: betas {betas} must be in [0, 1), eps {eps} not negative")
         self.betas, self.eps = betas, eps
 
-    def update(self, w: np.ndarray, g: np.ndarray, moments: dict[str, np.ndarray]) -> None:
-        if not moments:
-            moments["m"], moments["v"] = np.zeros_like(w), np.zeros_like(w)
+    def settings(self) -> tuple[float, ...]:
         (beta1, beta2), t = self.betas, self.step_count
-        corrections = 1 - beta1**t, 1 - beta2**t
-        hyper = np.array([self.lr, beta1, beta2, self.eps, self.weight_decay, self.decoupled, *corrections], np.float64)
-        ops.adam_step(w, g, moments["m"], moments["v"], hyper)
+        return self.lr, beta1, beta2, self.eps, self.weight_decay, self.decoupled, 1 - beta1**t, 1 - beta2**t
+
+    def update(self, w: np.ndarray, g: np.ndarray, moments: dict[str, np.ndarray]) -> None:
+        ops.adam_step(w, g, moments["m"], moments["v"], self.hyper)
 
 
 class AdamW(Adam):

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,13 @@ __all__ = [
     "BinaryCrossEntropyLoss", "CosineSchedule", "CrossEntropyLoss", "MSELoss", "NonFiniteLoss", "Trainer",
     "clip_grad_norm", "log_softmax",
 ]  # fmt: skip
+
+
+class Captured(Protocol):
+    """A training step on arrays that returns the loss, for batches that fit: `engine.step.Step`."""
+
+    def fits(self, x: np.ndarray, y: np.ndarray) -> bool: ...
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> float: ...
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -55,6 +62,8 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float = 1.0) -> float
 class Trainer:
     """Trains a model: loss_fn(model(x), y) over batches (x, y), backward, optimizer step.
 
+    `captured`, from `tinytorch.compile_step`, takes the batches that fit it (a last, shorter one is trained eagerly,
+    and so are all if gradients are accumulated). With it, a loss that is not finite is noticed after the update.
     `history` keeps train_loss, eval_loss and learning_rates, one entry an epoch.
     """
 
@@ -65,9 +74,14 @@ class Trainer:
         loss_fn: Callable[[Tensor, Tensor], Tensor],
         scheduler: Any = None,
         grad_clip_norm: float | None = None,
+        captured: Captured | None = None,
     ) -> None:
+        if captured is not None and grad_clip_norm is not None:
+            raise ValueError(
+                f"Trainer: a captured step does not clip gradients, grad_clip_norm is {grad_clip_norm}; leave one out"
+            )
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
-        self.scheduler, self.grad_clip_norm = scheduler, grad_clip_norm
+        self.scheduler, self.grad_clip_norm, self.captured = scheduler, grad_clip_norm, captured
         self.epoch = self.step = 0
         self.history: dict[str, list[float]] = {"train_loss": [], "eval_loss": [], "learning_rates": []}
 
@@ -79,8 +93,13 @@ class Trainer:
         total, rows, waiting = 0.0, 0, 0
         self.optimizer.zero_grad()
         for x, y in dataloader:
+            if self.captured is not None and accumulation_steps == 1 and self.captured.fits(x.data, y.data):
+                value = self.captured(x.data, y.data)
+                self.check_finite(value, x)
+                total, rows, self.step = total + value * len(x), rows + len(x), self.step + 1
+                continue
             loss = self.loss_fn(self.model(x), y)
-            self.check_finite(loss, x)
+            self.check_finite(loss.item(), x)
             (loss if accumulation_steps == 1 else loss / accumulation_steps).backward()
             total, rows, waiting = total + loss.item() * len(x), rows + len(x), waiting + 1
             if waiting == accumulation_steps:
@@ -123,11 +142,11 @@ class Trainer:
         self.history["eval_loss"].append(mean)
         return mean, correct / rows if rows else 0.0
 
-    def check_finite(self, loss: Tensor, x: Tensor) -> None:
+    def check_finite(self, loss: float, x: Tensor) -> None:
         """Stop where training has broken down, and say where it began."""
-        if not math.isfinite(loss.item()):
+        if not math.isfinite(loss):
             raise NonFiniteLoss(
-                f"train: the loss is {loss.item()} at step {self.step} (epoch {self.epoch}): "
+                f"train: the loss is {loss} at step {self.step} (epoch {self.epoch}): "
                 f"{self.first_broken_layer(x)}; lower the learning rate, clip gradients, or look at the data"
             )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def to_bytes(graph: Graph, threads: int) -> bytes:
 
     arrays: dict[str, np.ndarray] = {}
     packed: dict[str, Any] = {}
-    places = {id(graph.input): 0, **{id(node.out): i for i, node in enumerate(graph.nodes, 1)}}
+    places = {id(value): i for i, value in enumerate([*graph.inputs, *(node.out for node in graph.nodes)])}
 
     def source(value: Value | None) -> Any:
         if value is None or id(value) in places:
@@ -44,12 +45,12 @@ def to_bytes(graph: Graph, threads: int) -> bytes:
         return name
 
     nodes = [
-        {"op": n.op, "inputs": [source(v) for v in n.inputs], "params": encoded(n.op, n.params), **about(n.out)}
+        {"op": n.op, "inputs": [source(v) for v in n.inputs], "params": encoded(n.params), **about(n.out)}
         for n in graph.nodes
     ]
     text = json.dumps(
-        {"version": VERSION, "threads": threads, "input": about(graph.input), "nodes": nodes, "packed": packed,
-         "output": places[id(graph.output)]}, separators=(",", ":"),
+        {"version": VERSION, "threads": threads, "inputs": [about(v) for v in graph.inputs], "nodes": nodes,
+         "packed": packed, "output": places[id(graph.output)]}, separators=(",", ":"),
     )  # fmt: skip
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return save(arrays, {METADATA: text, "sha256": digest(text, arrays)})
@@ -81,10 +82,9 @@ def rebuilt(plan: dict[str, Any], arrays: dict[str, np.ndarray]) -> Graph:
     formats = {name: unpack(name, about, arrays) for name, about in plan["packed"].items()}
     known: dict[str, Any] = {**arrays, **formats}
     constants = {name: Value(c.shape, c.dtype, c) for name, c in known.items()}
-    graph = Graph(value_of(plan["input"]), value_of(plan["input"]))
-    if graph.input.dtype != np.float32:
-        raise ValueError(f"its input is {graph.input.dtype}; plans compute in float32")
-    values = [graph.input]
+    entries = list(map(value_of, plan["inputs"]))
+    graph = Graph(entries, entries[0])
+    values = list(entries)
     for row in plan["nodes"]:
         if row["op"] not in OPS:
             raise ValueError(f"it uses the op {row['op']!r}, unknown here: update this program")
@@ -117,26 +117,32 @@ def value_of(row: dict[str, Any]) -> Value:
     return Value(tuple(map(int, row["shape"])), np.dtype(row["dtype"]))
 
 
-def encoded(op: str, params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters for JSON; a grid becomes an object, tuples become lists."""
-    found: dict[str, Any] = {}
-    for name, value in params.items():
-        found[name] = {"scale": value.scale, "zero_point": value.zero_point} if isinstance(value, Grid) else value
-        if not plain(value):
-            raise TypeError(f"plan: parameter {name} of {op} is {value!r}; only numbers, text and tuples can be saved")
-    return found
-
-
-def plain(value: Any) -> bool:
+def encoded(value: Any) -> Any:
+    """A parameter for JSON: tuples become lists, and what JSON has no form for an object with the name of its kind."""
+    if isinstance(value, Grid):
+        return {"grid": list(value)}
+    if isinstance(value, slice):
+        return {"slice": [value.start, value.stop, value.step]}
+    if value is Ellipsis:
+        return {"ellipsis": []}
+    if isinstance(value, dict):
+        return {name: encoded(v) for name, v in value.items()}
     if isinstance(value, tuple | list):
-        return all(map(plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
+        return [encoded(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"plan: a parameter is {value!r}; only numbers, text, slices and tuples of them can be saved")
 
 
 def decoded(params: dict[str, Any]) -> dict[str, Any]:
+    kinds: dict[str, Callable[..., Any]] = {
+        "grid": lambda scale, zero: Grid(float(scale), int(zero)), "slice": slice, "ellipsis": lambda: Ellipsis,
+    }  # fmt: skip
+
     def back(value: Any) -> Any:
         if isinstance(value, dict):
-            return Grid(float(value["scale"]), int(value["zero_point"]))
+            ((kind, parts),) = value.items()
+            return kinds[kind](*parts)
         return tuple(map(back, value)) if isinstance(value, list) else value
 
     return {name: back(value) for name, value in params.items()}

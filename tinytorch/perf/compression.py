@@ -2,7 +2,7 @@
 
 `magnitude_prune` zeroes weights and stores the rest sparsely; `channel_prune` removes channels physically, so that
 shapes, FLOPs and bytes shrink whatever the kernels can do. Both take float32 and int8 weights. Left out: fine-tuning
-afterwards.
+afterwards (`finetuning.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from tinytorch.core.layers import Dropout, Flatten, Layer, Linear, Sequential
 from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
 from tinytorch.core.tensor import Tensor
 from tinytorch.engine.formats import Format, Int8, Sparse
-from tinytorch.perf.weighted import Weighted, is_sparse, require_weights, stored, weight_tensor, weighted_layers
+from tinytorch.perf.weighted import (
+    Weighted,
+    is_sparse,
+    require_weights,
+    smaller,
+    stored,
+    weight_tensor,
+    weighted_layers,
+)
 
 # What may stand between two weighted layers when channels are removed: these treat every channel alone.
 PER_CHANNEL = (ReLU, Sigmoid, Tanh, GELU, Dropout, MaxPool2d, AvgPool2d, BatchNorm2d, Flatten)
@@ -51,13 +59,7 @@ def masked(one: Weighted, mask: np.ndarray) -> np.ndarray | Format:
     """A layer's weight with only what the mask keeps, in the smaller of its own format and the sparse one."""
     weight = stored(one.layer.weight)
     full = replace(weight, codes=weight.codes * mask) if isinstance(weight, Int8) else weight * mask
-    sparse = Sparse.pack(full, one.out_axis)
-    return sparse if nbytes(sparse) < nbytes(full) else full
-
-
-def nbytes(weight: np.ndarray | Format) -> int:
-    """Bytes of the arrays that a weight is stored in."""
-    return weight.nbytes if isinstance(weight, np.ndarray) else sum(a.nbytes for a in weight.arrays().values())
+    return smaller(full, one.out_axis)
 
 
 def channel_prune(model: Layer, fraction: float) -> Layer:
@@ -76,13 +78,17 @@ def channel_prune(model: Layer, fraction: float) -> Layer:
         )
     changed = copy.deepcopy(model)
     weighted = require_weights("channel_prune", changed)
-    order = [layer for layer in changed.modules() if not any(True for _ in layer.named_children())]
+    order = [layer for layer in changed.modules() if not isinstance(layer, Sequential) and not has_children(layer)]
     places = [next(i for i, layer in enumerate(order) if layer is one.layer) for one in weighted]
     for this, following, start, stop in zip(weighted, weighted[1:], places, places[1:]):
         kept = strongest_channels(this, fraction)
         if len(kept) < this.layer.weight.shape[this.out_axis]:
             remove_channels(this, order[start + 1 : stop], following, kept)
     return changed
+
+
+def has_children(layer: Layer) -> bool:
+    return any(True for _ in layer.named_children())
 
 
 def strongest_channels(one: Weighted, fraction: float) -> np.ndarray:

@@ -1,28 +1,31 @@
 """Post-training quantisation: int8 weights, and activations on grids measured with calibration data.
 
 Weights are symmetric per output channel (Krishnamoorthi 2018, section 3); activations are affine uint8, one grid per
-layer input. Storage is really int8; where no int8 kernel exists the arithmetic is emulated in float32. Left out:
-training with quantisation.
+layer input. Batch norm is folded first. With both, arithmetic is on integers (`engine/formats.py`); weights alone are
+stored as int8 and computed in float32. Left out: training with quantisation.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 
 from tinytorch.core.autograd import no_grad
-from tinytorch.core.layers import Layer
+from tinytorch.core.layers import Layer, Linear, Packed
+from tinytorch.core.spatial import Conv2d
 from tinytorch.core.tensor import Tensor
 from tinytorch.engine import dispatch
 from tinytorch.engine.formats import Grid, Int8, Sparse
-from tinytorch.perf.weighted import is_sparse, require_weights, weight_tensor
+from tinytorch.perf.folding import fold_batch_norm
+from tinytorch.perf.weighted import is_sparse, require_weights, smaller, weight_tensor
 
 WEIGHTED_OPS = ("linear", "conv2d")
 
 
 def quantize(model: Layer, calibration: np.ndarray, *, activations: bool = True, percentile: float = 100.0) -> Layer:
-    """A copy of `model`, in evaluation mode, with int8 weights; pruned weights stay sparse.
+    """A copy of `model`, in evaluation mode, with int8 weights; pruned weights stay sparse where that is smaller.
 
     `calibration` (N, ...) float32 are inputs as the model will meet them, taken from training data. With `activations`,
     the input of each weighted layer is rounded to a grid over the values seen there: all of them at percentile 100,
@@ -33,14 +36,32 @@ def quantize(model: Layer, calibration: np.ndarray, *, activations: bool = True,
         raise ValueError(
             f"quantize: percentile is {percentile}; choose it above 50 and up to 100 (100 keeps the extremes)"
         )
-    changed = copy.deepcopy(model)
-    changed.eval()
+    changed = fold_batch_norm(model).eval()
     weighted = require_weights("quantize", changed)
     grids = activation_grids(changed, calibration, percentile) if activations else {}
     for _, layer, axis, _ in weighted:
         codes = Int8.pack(layer.weight.data, axis, grids.get(id(layer)))
-        layer.weight = weight_tensor(Sparse.pack(codes, axis) if is_sparse(layer.weight) else codes)
+        layer.weight = weight_tensor(smaller(codes, axis) if is_sparse(layer.weight) else codes)
     return changed
+
+
+def weights_only(model: Layer) -> Layer:
+    """A copy of a quantised model that keeps its codes and computes with the float32 weights they stand for.
+
+    Layer inputs are then not rounded: for products too small to win back what rounding their inputs costs.
+    """
+    changed = copy.deepcopy(model)
+    for layer in changed.modules():
+        for attribute, parameter in list(vars(layer).items()):
+            if isinstance(parameter, Packed) and isinstance(parameter.format, Int8 | Sparse):
+                setattr(layer, attribute, Packed(replace(parameter.format, grid=None)))
+    return changed
+
+
+def on_integers(layer: Linear | Conv2d) -> bool:
+    """Whether a layer computes with its packed weight as it is stored, not with the array it stands for."""
+    op_name = "conv2d" if isinstance(layer, Conv2d) else "linear"
+    return isinstance(layer.weight, Packed) and not isinstance(layer.weight.format.operand(op_name), np.ndarray)
 
 
 def activation_grids(model: Layer, calibration: np.ndarray, percentile: float = 100.0) -> dict[int, Grid]:

@@ -54,3 +54,9 @@ def is_sparse(weight: Tensor) -> bool:
 def weight_tensor(value: np.ndarray | Format) -> Tensor:
     """An array or a format as the tensor a layer holds."""
     return Packed(value) if isinstance(value, Format) else Tensor(value, requires_grad=True)
+
+
+def smaller(weight: np.ndarray | Int8, axis: int) -> np.ndarray | Format:
+    """A weight in its own format or the sparse one, whichever stores it in fewer bytes."""
+    sparse = Sparse.pack(weight, axis)
+    return sparse if sparse.nbytes < weight.nbytes else weight

@@ -31,8 +31,8 @@ class Update(Op):
 
 
 class SGDStep(Update):
-    """hyper = lr, momentum, weight decay, nesterov, first. v := g first, then momentum v + g; w -= lr v, or
-    lr (g + momentum v) with nesterov. Sutskever et al. 2013, section 2.
+    """hyper = lr, momentum, weight decay, nesterov. v := momentum v + g; w -= lr v, or lr (g + momentum v) with
+    nesterov. Sutskever et al. 2013, section 2.
     """
 
     name = "sgd_step"
@@ -43,21 +43,18 @@ class SGDStep(Update):
         if decay:
             g = g + decay * w
         if velocity is not None:
-            if hyper[4]:
-                velocity[...] = g
-            else:
-                velocity *= momentum
-                velocity += g
+            velocity *= momentum
+            velocity += g
             g = g + momentum * velocity if hyper[3] else velocity
         w -= lr * g
         return w
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         for shape in ((3, 5), (1,), (0, 2), (37, 129)):
-            for nesterov, first in ((0, 1), (0, 0), (1, 0)):
-                hyper = np.array([0.1, 0.9, 0.01, nesterov, first])
+            for nesterov in (0, 1):
+                hyper = np.array([0.1, 0.9, 0.01, nesterov])
                 yield Sample((normal(rng, *shape), normal(rng, *shape), normal(rng, *shape), hyper))
-            plain = np.array([0.1, 0, 0, 0, 0])
+            plain = np.array([0.1, 0, 0, 0])
             yield Sample((normal(rng, *shape), normal(rng, *shape), None, plain))
 
 

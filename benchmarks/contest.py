@@ -1,0 +1,295 @@
+"""Times contestants in turn, each library in a process of its own, one running while all others sleep.
+
+Processes of their own, because thread pools that share one fight for cores and for settings: each library has its own
+defaults here. Rounds alternate in direction (A B C, C B A, ...), so that whatever disturbs the machine hits neighbours
+alike, and ratios are formed within a round. A process answers only when its threads have stopped spinning. Rounds in
+which other processes were busy are done again; the quietest ones count, whatever their times.
+
+The clock is the harness's (`mlperf.harness.Runner`). Compilation, packing and first runs come before.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from multiprocessing.connection import Connection
+from statistics import median
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from benchmarks.libraries import FILES, NUMPY, Made, Unavailable
+from benchmarks.quiet import Watch
+from benchmarks.work import Work
+from mlperf.harness import Arm, Runner, without_gc
+from mlperf.worker import environment
+
+Check = Literal["f32", "int8", "none"]
+F32_BOUND = 1e-4  # largest difference over largest value
+INT8_DECIBELS, INT8_AGREEMENT = 20.0, 0.98  # signal over quantisation noise, or the same likeliest class
+# A slice is longer than a tick of the system: it counts the time of a thread on another core only at ticks.
+QUIET_SLICE_S, QUIET_SHARE, QUIET_LIMIT_S = 0.012, 0.1, 0.5
+QUIET_CORES = 0.15  # what other processes may use during a round that is not done again
+TIMEOUT_S, PATIENCE_S = 300.0, 5.0  # for an answer, for an end
+
+
+class Contestant(NamedTuple):
+    """One variant of one library; `check` says how its answer is compared with the reference's."""
+
+    library: str
+    variant: str
+    check: Check = "f32"
+
+    def __str__(self) -> str:
+        return f"{self.library} {self.variant}"
+
+
+REFERENCE = Contestant(NUMPY, "eager")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: work, and who does it. The reference's answer decides who is right; it is timed where it is listed."""
+
+    group: str
+    work: Work
+    contestants: tuple[Contestant, ...]
+    reference: Contestant = REFERENCE
+
+    def __str__(self) -> str:
+        return str(self.work)
+
+
+class Spread(NamedTuple):
+    """A median, and the least and the greatest of what it is the median of."""
+
+    median: float
+    least: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass
+class Result:
+    """What a case gave: ns for each time that the work was done, round by round; or why there is nothing."""
+
+    case: Case
+    threads: int
+    times_ns: dict[str, list[float]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    others_cores: list[float] = field(default_factory=list)  # what other processes used in each round
+    repeated: int = 0  # rounds done once more because others used too much
+
+    def median_ns(self, name: str) -> float:
+        return median(self.times_ns[name])
+
+    def quickest(self, names: Sequence[str]) -> str | None:
+        """Of these contestants, who is quickest; None where all of them failed."""
+        timed = [name for name in names if name in self.times_ns]
+        return min(timed, key=self.median_ns) if timed else None
+
+    def ratio(self, slower: str, quicker: str) -> Spread:
+        """How many times longer one takes than the other, formed within each round."""
+        return Spread.of([a / b for a, b in zip(self.times_ns[slower], self.times_ns[quicker])])
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    rounds: int
+    block_ns: int
+
+
+FULL, QUICK = Effort(rounds=7, block_ns=20_000_000), Effort(rounds=3, block_ns=5_000_000)
+
+
+# -- a library's own process -------------------------------------------------------------------------------------------
+
+
+def serve(connection: Connection, library: str, threads: int) -> None:
+    """Make work ready and time blocks of it, as told, until told to end."""
+    module = import_module(f"benchmarks.libraries.{FILES[library]}")
+    if hasattr(module, "prepare"):
+        module.prepare(threads)
+    runners: dict[str, tuple[Runner, Made]] = {}
+    while (message := connection.recv()) != "end":
+        answer: Any = None
+        match message:
+            case ("make", work, variant):
+                answer = make(module, runners, work, variant, threads)
+            case ("calibrate", variant, block_ns):
+                answer = calibrate(runners[variant][0], block_ns)
+            case ("block", variant, inner):
+                runner, made = runners[variant]
+                with without_gc():
+                    answer = runner.block(inner).wall_ns / inner / made.per_run
+            case "forget":
+                runners.clear()
+        if threads > 1:
+            rest()
+        connection.send(answer)
+
+
+def make(module: Any, runners: dict[str, Any], work: Work, variant: str, threads: int) -> tuple[str, Any]:
+    """("answer", array) or ("failed", why)."""
+    implementation = module.IMPLEMENTATIONS.get((type(work), variant))
+    if implementation is None:
+        return "failed", f"{variant} does not know {type(work).__name__}"
+    try:
+        made = implementation(work, threads)
+        answer = made.answer()
+    except Unavailable as error:
+        return "failed", str(error)
+    except Exception as error:  # a contestant that fails loses its own place only
+        traceback.print_exc()
+        return "failed", f"{type(error).__name__}: {error}"
+    runners[variant] = Runner(Arm(made.run, made.around), made.trace), made
+    return "answer", answer
+
+
+def calibrate(runner: Runner, block_ns: int) -> int:
+    """How many runs last `block_ns`, found twice: the first time warms up."""
+    runner.calibrate(block_ns)
+    return runner.calibrate(block_ns)
+
+
+def rest() -> None:
+    """Return when no thread of this process is busy any more: pools spin for a while after work, OpenBLAS's 0.1 s."""
+    end = time.perf_counter() + QUIET_LIMIT_S
+    while time.perf_counter() < end:
+        used = time.process_time()
+        time.sleep(QUIET_SLICE_S)
+        if time.process_time() - used < QUIET_SHARE * QUIET_SLICE_S:
+            return
+
+
+# -- who tells them ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def surroundings(variables: dict[str, str]) -> Iterator[None]:
+    """Processes started inside have this environment and nothing else."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+class Process:
+    """A library in its own process. RuntimeError if it ends or stays silent."""
+
+    def __init__(self, library: str, threads: int) -> None:
+        self.library = library
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, library, threads), daemon=True)
+        with surroundings(environment(threads, hash_seed=0)):
+            self.process.start()
+        theirs.close()
+
+    def ask(self, *message: Any) -> Any:
+        """What it answers to a message."""
+        try:
+            self.connection.send(message if len(message) > 1 else message[0])
+            if self.connection.poll(TIMEOUT_S):
+                return self.connection.recv()
+        except (EOFError, OSError):
+            raise RuntimeError(f"benchmarks: the process of {self.library} ended; its last words are above") from None
+        raise RuntimeError(f"benchmarks: the process of {self.library} was silent for {TIMEOUT_S:g} s")
+
+    def end(self) -> None:
+        """Let it go by itself, so that it cleans up; kill it if it does not."""
+        with suppress(OSError, EOFError):
+            self.connection.send("end")
+        self.process.join(PATIENCE_S)
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+class Contest:
+    """All libraries with equal numbers of threads. A context manager: leaving it ends their processes."""
+
+    def __init__(self, libraries: Sequence[str], threads: int, effort: Effort) -> None:
+        self.threads, self.effort = threads, effort
+        self.processes = {library: Process(library, threads) for library in libraries}
+
+    def __enter__(self) -> Contest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            process.end()
+
+    def run(self, case: Case, progress: Callable[[], object] = lambda: None) -> Result:
+        """Check all contestants, then time those that are right. `progress` is called after each round."""
+        result = Result(case, self.threads)
+        entered = self.enter(case, result)
+        inner = {
+            each: self.processes[each.library].ask("calibrate", each.variant, self.effort.block_ns) for each in entered
+        }
+        rounds: list[tuple[float, dict[Contestant, float]]] = []
+        watch = Watch([process.process.pid for process in self.processes.values() if process.process.pid])
+        while len(rounds) < 2 * self.effort.rounds:
+            order = entered if len(rounds) % 2 == 0 else entered[::-1]
+            times = {each: self.processes[each.library].ask("block", each.variant, inner[each]) for each in order}
+            rounds.append((watch.lap(), times))
+            if len(rounds) <= self.effort.rounds:
+                progress()
+            if sum(others <= QUIET_CORES for others, _ in rounds) == self.effort.rounds:
+                break
+        quietest = sorted(rounds, key=lambda one: one[0])[: self.effort.rounds]
+        result.times_ns = {str(each): [times[each] for _, times in quietest] for each in entered}
+        result.others_cores, result.repeated = [others for others, _ in quietest], len(rounds) - len(quietest)
+        for process in self.processes.values():
+            process.ask("forget")
+        return result
+
+    def enter(self, case: Case, result: Result) -> list[Contestant]:
+        """Let everybody get ready and answer; those who cannot, or answer wrongly, are noted in the result."""
+        kind, right = self.processes[case.reference.library].ask("make", case.work, case.reference.variant)
+        if kind == "failed":
+            raise RuntimeError(f"benchmarks: the reference of {case} failed: {right}")
+        entered = []
+        for each in case.contestants:
+            if each.library not in self.processes:
+                result.failed[str(each)] = "not installed"
+                continue
+            kind, answer = self.processes[each.library].ask("make", case.work, each.variant)
+            wrong = answer if kind == "failed" else difference(answer, right, each.check)
+            if wrong:
+                result.failed[str(each)] = wrong
+            else:
+                entered.append(each)
+        return entered
+
+
+def difference(answer: np.ndarray, right: np.ndarray, check: Check) -> str:
+    """Why an answer cannot be accepted; empty where it can."""
+    if check == "none":
+        return ""
+    if answer.shape != right.shape:
+        return f"wrong: the answer is {answer.shape}, the reference's {right.shape}"
+    error, size = np.abs(answer - right).max(), np.abs(right).max()
+    if check == "f32":
+        return "" if error <= F32_BOUND * size else f"wrong: it differs by {error / size:.1e} of the largest value"
+    noise = np.square(answer.astype(np.float64) - right).sum()
+    decibels = 10 * np.log10(np.square(right.astype(np.float64)).sum() / max(noise, np.finfo(np.float64).tiny))
+    agreement = float(np.mean(answer.argmax(-1) == right.argmax(-1)))
+    if decibels >= INT8_DECIBELS or agreement >= INT8_AGREEMENT:
+        return ""
+    return f"wrong: {decibels:.1f} dB over quantisation noise, {agreement:.0%} of the classes agree"

@@ -1,0 +1,58 @@
+"""Training steps and chains of ops with this framework's tensors, on either backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from benchmarks.libraries import Made
+from benchmarks.work import LEARNING_RATE, Chain, TrainingStep
+from tinytorch import SGD, CrossEntropyLoss, Tensor
+
+CHECKED_STEPS = 3  # whose losses are compared
+
+
+def stepper(work: TrainingStep, around: Callable[[], AbstractContextManager]) -> Made:
+    """Op by op, as a training loop in Python does it."""
+    model, loss_of, (x, y) = work.model(), CrossEntropyLoss(), work.data()
+    optimizer = SGD(model.parameters(), lr=LEARNING_RATE)
+
+    def run(_: object) -> np.ndarray:
+        optimizer.zero_grad()
+        loss = loss_of(model(Tensor(x)), y)
+        loss.backward()
+        optimizer.step()
+        return loss.data
+
+    return Made(run, lambda: losses(run, around), around=around)
+
+
+def losses(run: Callable[[object], object], around: Callable[[], AbstractContextManager]) -> np.ndarray:
+    """The losses of the first steps."""
+    with around():
+        return np.array([float(np.asarray(run(None)).item()) for _ in range(CHECKED_STEPS)])
+
+
+def chain(work: Chain, around: Callable[[], AbstractContextManager]) -> Made:
+    """Multiplications and additions in turn, with tape, and back."""
+    start, *others = work.arrays()
+    x = Tensor(start, requires_grad=True)
+    factor, term = map(Tensor, others)
+
+    def run(_: object) -> Any:
+        x.grad = None
+        y = x
+        for _ in range(work.ops // 2):
+            y = y * factor
+            y = y + term
+        y.sum().backward()
+        return x.grad
+
+    def answer() -> np.ndarray:
+        with around():
+            return np.array(run(None))
+
+    return Made(run, answer, around=around)

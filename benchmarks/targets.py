@@ -1,0 +1,141 @@
+"""What has to be reached, in one place, and how far each is: one line for each target, naming its worst case.
+
+All are ratios measured within rounds: a peer's time over ours, one thread's over several threads', or the machine's
+limit. A target that was not measured, because its group or thread count was not asked for, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from benchmarks import inference, kernels, overhead, training
+from benchmarks.contest import Contestant, Result, Spread
+from benchmarks.work import Conv, Gemm, Net, TrainingStep
+
+LIMIT_SHARE, BEST_PEER, TWO_THREADS, INT8_GAIN = 0.85, 1.0, 1.8, 3.0
+LATENCY_ONNX = {"perceptron": 3.0, "xor": 3.0, "mlp": 3.0, "cnn": 2.0, "cifar_cnn": 1.3}
+LATENCY_TORCH = {"perceptron": 10.0, "xor": 10.0, "mlp": 10.0}
+THROUGHPUT_FLOAT, THROUGHPUT_INT8 = 1.0, 1.2
+TRAINING = {"mlp": 2.0, "mnist_mlp": 1.2, "cifar_cnn": 1.5}
+TRAINING_THREADS = 2
+CHAIN = 1.0
+
+
+class Target(NamedTuple):
+    """One requirement. `measured` is None where a contestant failed; `case` says where, or which case was the worst."""
+
+    name: str
+    threads: int
+    required: float
+    measured: Spread | None
+    case: str
+
+    @property
+    def reached(self) -> bool:
+        return self.measured is not None and self.measured.median >= self.required
+
+
+Measure = Callable[[Result], Spread | None]
+
+
+def fraction(result: Result) -> Spread | None:
+    """Share of the core's limit that the kernel reaches: 1 means that its FLOPs cost what the probe's do."""
+    work, ours, limit = result.case.work, str(kernels.REPEATED), str(kernels.FMA_LIMIT)
+    if ours not in result.times_ns or not isinstance(work, Gemm | Conv):
+        return None
+    per_flop = result.ratio(limit, ours)
+    return Spread(*(value * work.flops for value in per_flop))
+
+
+def against(peers: Sequence[Contestant], ours: Sequence[Contestant]) -> Measure:
+    """The quickest peer's time over the quickest of ours."""
+
+    def measure(result: Result) -> Spread | None:
+        quickest, best = (result.quickest([str(each) for each in names]) for names in (ours, peers))
+        return result.ratio(best, quickest) if quickest and best else None
+
+    return measure
+
+
+def worst(name: str, required: float, results: Iterable[Result], measure: Measure) -> list[Target]:
+    """One target for all these results: what was measured is the least; nothing where there are no results."""
+    found = [(measure(result), str(result.case), result.threads) for result in results]
+    if not found:
+        return []
+    measured, case, threads = min(found, key=lambda each: each[0].median if each[0] else float("-inf"))
+    return [Target(name, threads, required, measured, case)]
+
+
+def of_kernels(results: Sequence[Result]) -> list[Target]:
+    """Share of the limit, best peer, several threads, int8."""
+    ours = [result for result in results if result.case.group == kernels.GROUP]
+    single = [r for r in ours if r.threads == 1 and kernels.REPEATED in r.case.contestants]
+    found: list[Target] = []
+    for name in ("gemm", "conv", *kernels.GRADIENTS):
+        part = [r for r in single if kind(r) == name]
+        label = name if name in ("gemm", "conv") else f"conv {name}"
+        found += worst(f"{label}: share of the FMA limit", LIMIT_SHARE, part, fraction)
+        found += worst(f"{label}: best peer / ours", BEST_PEER, part, against(kernels.PEERS, [kernels.KERNEL]))
+    many = [r for r in ours if r.threads > 1]
+    for threads in sorted({r.threads for r in many}):
+        part = [r for r in many if r.threads == threads]
+        scaled = against([kernels.SINGLE], [kernels.KERNEL])
+        found += worst("large kernels: one thread / all", TWO_THREADS * threads / 2, part, scaled)
+    for result in ours:
+        if kernels.INT8_KERNEL in result.case.contestants:
+            measure = against([kernels.KERNEL], [kernels.INT8_KERNEL])
+            found += worst(f"{result.case}: our f32 / our int8", INT8_GAIN, [result], measure)
+    return found
+
+
+def kind(result: Result) -> str:
+    """What of kernels it is: gemm, conv, or the name of the gradient."""
+    work = result.case.work
+    return "gemm" if isinstance(work, Gemm) else getattr(work, "part", "").replace("forward", "conv")
+
+
+def of_inference(results: Sequence[Result]) -> list[Target]:
+    """Latency and throughput."""
+    found: list[Target] = []
+    onnx, ours = (inference.ONNX_FLOAT, inference.ONNX_INT8), (inference.PLAN, inference.INT8_PLAN)
+    for result in results:
+        work = result.case.work
+        if result.case.group != inference.GROUP or not isinstance(work, Net) or work.name not in LATENCY_ONNX:
+            continue
+        if work.batch == 1:
+            name = f"{work.name} latency"
+            found += worst(f"{name}: onnxruntime / ours", LATENCY_ONNX[work.name], [result], against(onnx, ours))
+            if work.name in LATENCY_TORCH:
+                measure = against([inference.TORCH_EAGER], ours)
+                found += worst(f"{name}: torch eager / ours", LATENCY_TORCH[work.name], [result], measure)
+        else:
+            name = f"{work.name} throughput"
+            for what, required, i in (("f32", THROUGHPUT_FLOAT, 0), ("int8", THROUGHPUT_INT8, 1)):
+                if ours[i] in result.case.contestants:
+                    measure = against([onnx[i]], [ours[i]])
+                    found += worst(f"{name} {what}: onnxruntime / ours", required, [result], measure)
+    return found
+
+
+def of_training(results: Sequence[Result]) -> list[Target]:
+    """Training steps, with two threads."""
+    measure = against([training.TORCH_EAGER], training.OURS_ALL)
+    steps = [r for r in results if r.case.group == training.GROUP and r.threads == TRAINING_THREADS]
+    found: list[Target] = []
+    for result in steps:
+        if isinstance(result.case.work, TrainingStep):
+            name = f"training {result.case}: torch eager / ours"
+            found += worst(name, TRAINING[result.case.work.name], [result], measure)
+    return found
+
+
+def of_overhead(results: Sequence[Result]) -> list[Target]:
+    """Ops with tape."""
+    chains = [r for r in results if r.case.work == overhead.CHAIN]
+    return worst("chain of ops: torch eager / ours", CHAIN, chains, against([overhead.TORCH_EAGER], [overhead.EAGER]))
+
+
+def evaluate(results: Sequence[Result]) -> list[Target]:
+    """All targets that these results speak of."""
+    return [*of_kernels(results), *of_inference(results), *of_training(results), *of_overhead(results)]

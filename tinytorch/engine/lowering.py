@@ -1,0 +1,105 @@
+"""From a graph to a program: each node becomes kernel steps, by the same lowerings that serve eager calls.
+
+Left out: the memory a program runs in, which belongs to whoever runs it (`plan.py`, `step.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tabulate import tabulate
+
+from tinytorch.engine.formats import Format
+from tinytorch.engine.graph import Graph, Node, Value
+
+if TYPE_CHECKING:
+    from kernels.program import Builder, Program, Ref
+
+
+class PlanError(ValueError):
+    """A plan cannot be built, or is asked for something it was not captured for."""
+
+
+def lower(graph: Graph) -> tuple[Program, list[str]]:
+    """The program of a graph, and for each of its steps the op it belongs to. PlanError where a kernel is missing.
+
+    What depends on constants only is computed here. The program's inputs are the graph's, its output is row-major.
+    """
+    from kernels.program import Builder
+
+    build = Builder()
+    refs = {id(v): build.input(v.shape, v.strides, v.dtype) for v in graph.inputs}
+    labels: dict[int, str] = {}
+    for node in graph.nodes:
+        refs[id(node.out)] = lower_node(build, node, refs)
+        labels.update((id(step), node.op) for step in build.steps if id(step) not in labels)
+    output = whole(build, refs[id(graph.output)])
+    build.fold()
+    program = build.finish([output])
+    return program, [labels.get(id(step), "copy") for step in program.steps]
+
+
+def whole(build: Builder, ref: Ref) -> Ref:
+    """`ref` itself if it is all of a temporary, row-major, and so can be written to memory of its size; else a copy."""
+    from kernels import layout
+
+    buffer = build.buffers[ref.buffer]
+    if buffer.kind == "temp" and ref.contiguous and buffer.nbytes == ref.size * ref.dtype.itemsize:
+        return ref
+    return layout.copy(build, ref, build.empty(ref.shape, dtype=ref.dtype))
+
+
+def lower_node(build: Builder, node: Node, refs: dict[int, Ref]) -> Ref:
+    from kernels import registry
+
+    def ref(i: int, value: Value | None) -> Any:
+        if value is None:
+            return None
+        known = node.operand(i)
+        if isinstance(known, np.ndarray):
+            return build.constant(known)
+        return refs[id(value)] if known is None else known
+
+    inputs = [ref(i, v) for i, v in enumerate(node.inputs)]
+    format = next((a.kind for a in inputs if isinstance(a, Format)), "dense")
+    lower = registry.lowering(node.op, format)
+    if lower is None:
+        known = ", ".join(op for op, kind in registry.known() if kind == format)
+        raise PlanError(f"plan: op {node.op} has no kernel; known: {known}; run the eager model")
+    out = lower(build, *inputs, **node.params)
+    if out is None:
+        shapes = ", ".join("-" if v is None else str(v.shape) for v in node.inputs)
+        raise PlanError(f"plan: the kernel of {node.op} declines {shapes} with {node.params}; run the eager model")
+    return out
+
+
+def table(program: Program, labels: list[str]) -> str:
+    """A line for each step: op, kernel, shape and bytes of what it writes first, and where that lies.
+
+    Of several inputs, `input 2` is the third.
+    """
+    inputs = sum(base.startswith("input") for base in program.bases)
+    rows = []
+    for i, (step, op) in enumerate(zip(program.steps, labels)):
+        out = step.writes[0]
+        place = program.places[out.buffer]
+        base = kind(program.bases[place.base])
+        base = f"{base} {place.base}" if base == "input" and inputs > 1 else base
+        where = f"{base} + {place.offset + out.offset * out.dtype.itemsize}"
+        rows.append((i, op, step.kernel.name, "x".join(map(str, out.shape)), out.size * out.dtype.itemsize, where))
+    return tabulate(rows, ("step", "op", "kernel", "result", "bytes", "place"), tablefmt="simple")
+
+
+def addresses(program: Program, inputs: Sequence[np.ndarray], output: np.ndarray, arena: np.ndarray) -> list[int]:
+    """Where the arrays lie that a program is to run on, in the order in which it is linked."""
+    given = iter(inputs)
+    others = {"output": output, "arena": arena}
+    arrays = [next(given) if kind(base) == "input" else others[kind(base)] for base in program.bases]
+    return [array.ctypes.data for array in arrays]
+
+
+def kind(base: str) -> str:
+    """input, output or arena."""
+    return base.rstrip("0123456789")
