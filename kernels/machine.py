@@ -14,9 +14,11 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import count
 from time import perf_counter
 from types import FunctionType
 from typing import Any
@@ -24,6 +26,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba import cfunc, njit, types
+from numba.core.bytecode import FunctionIdentity
 
 from kernels import cache, memory, simd, threads
 
@@ -100,9 +103,25 @@ class Kernel:
                 entry = FunctionType(_entry.__code__, {"body": body, "words": words}, self.name)
                 # Numba names the cache file after module and qualified name: all that tells two entries apart.
                 entry.__module__, entry.__qualname__ = __name__, self.name
-                with cache.compiled_here():
+                with cache.compiled_here(), symbols_of(self.name):
                     self._compiled = cfunc(types.void(simd.INTS, types.int64, types.int64), cache=True)(entry)
             return self._compiled
+
+
+@contextmanager
+def symbols_of(name: str) -> Iterator[None]:
+    """Number the functions compiled inside from a start of the kernel's own.
+
+    Numba tells functions of one qualified name, such as two closures of one factory, apart by a number counted in each
+    process anew. Code compiled by different processes could so bring two functions under one symbol into a third, which
+    takes the first it loads for both.
+    """
+    before = FunctionIdentity._unique_ids
+    FunctionIdentity._unique_ids = count(zlib.crc32(name.encode()) << 20)
+    try:
+        yield
+    finally:
+        FunctionIdentity._unique_ids = before
 
 
 def _entry(step, lo, hi):  # type: ignore[no-untyped-def]

@@ -84,3 +84,18 @@ def test_the_setting_of_numba_is_put_back():
     with cache.compiled_here():
         assert str(cache.directory()) == cache.config.CACHE_DIR
     assert before == cache.config.CACHE_DIR
+
+
+def test_code_compiled_by_different_processes_can_be_loaded_together(tmp_path):
+    """Two kernels made by one factory: their inner functions once had one symbol, and exp computed tanh."""
+    use = (
+        "import numpy as np; from kernels import registry; x = np.full(200_000, 0.5, np.float32)\n"
+        "for name, f in ((n, getattr(np, n)) for n in {names}):\n"
+        "    np.testing.assert_allclose(registry.program(name, [x], {{}})(x), f(x), rtol=1e-5)"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    for names in (["exp"], ["tanh"], ["log"], ["tanh", "exp", "log"], ["log", "tanh", "exp"]):
+        done = subprocess.run(
+            [sys.executable, "-c", use.format(names=names)], env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{names}: {done.stderr[-1500:]}"
