@@ -42,12 +42,12 @@ TIMEOUT_S, PATIENCE_S = 300.0, 5.0  # for an answer, for an end
 class Contestant(NamedTuple):
     """One variant of one library; `check` says how its answer is compared with the reference's."""
 
-    library: str
+    package: str
     variant: str
     check: Check = "f32"
 
     def __str__(self) -> str:
-        return f"{self.library} {self.variant}"
+        return f"{self.package} {self.variant}"
 
 
 REFERENCE = Contestant(NUMPY, "eager")
@@ -116,9 +116,9 @@ FULL, QUICK = Effort(rounds=7, block_ns=20_000_000), Effort(rounds=3, block_ns=5
 # -- a library's own process -------------------------------------------------------------------------------------------
 
 
-def serve(connection: Connection, library: str, threads: int) -> None:
+def serve(connection: Connection, package: str, threads: int) -> None:
     """Make work ready and time blocks of it, as told, until told to end."""
-    module = import_module(f"benchmarks.libraries.{FILES[library]}")
+    module = import_module(f"benchmarks.libraries.{FILES[package]}")
     if hasattr(module, "prepare"):
         module.prepare(threads)
     runners: dict[str, tuple[Runner, Made]] = {}
@@ -192,11 +192,11 @@ def surroundings(variables: dict[str, str]) -> Iterator[None]:
 class Process:
     """A library in its own process. RuntimeError if it ends or stays silent."""
 
-    def __init__(self, library: str, threads: int) -> None:
-        self.library = library
+    def __init__(self, package: str, threads: int) -> None:
+        self.package = package
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, library, threads), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, package, threads), daemon=True)
         with surroundings(environment(threads, hash_seed=0)):
             self.process.start()
         theirs.close()
@@ -208,8 +208,8 @@ class Process:
             if self.connection.poll(TIMEOUT_S):
                 return self.connection.recv()
         except (EOFError, OSError):
-            raise RuntimeError(f"benchmarks: the process of {self.library} ended; its last words are above") from None
-        raise RuntimeError(f"benchmarks: the process of {self.library} was silent for {TIMEOUT_S:g} s")
+            raise RuntimeError(f"benchmarks: the process of {self.package} ended; its last words are above") from None
+        raise RuntimeError(f"benchmarks: the process of {self.package} was silent for {TIMEOUT_S:g} s")
 
     def end(self) -> None:
         """Let it go by itself, so that it cleans up; kill it if it does not."""
@@ -240,13 +240,13 @@ class Contest:
         result = Result(case, self.threads)
         entered = self.enter(case, result)
         inner = {
-            each: self.processes[each.library].ask("calibrate", each.variant, self.effort.block_ns) for each in entered
+            each: self.processes[each.package].ask("calibrate", each.variant, self.effort.block_ns) for each in entered
         }
         rounds: list[tuple[float, dict[Contestant, float]]] = []
         watch = Watch([process.process.pid for process in self.processes.values() if process.process.pid])
         while len(rounds) < 2 * self.effort.rounds:
             order = entered if len(rounds) % 2 == 0 else entered[::-1]
-            times = {each: self.processes[each.library].ask("block", each.variant, inner[each]) for each in order}
+            times = {each: self.processes[each.package].ask("block", each.variant, inner[each]) for each in order}
             rounds.append((watch.lap(), times))
             if len(rounds) <= self.effort.rounds:
                 progress()
@@ -261,15 +261,15 @@ class Contest:
 
     def enter(self, case: Case, result: Result) -> list[Contestant]:
         """Let everybody get ready and answer; those who cannot, or answer wrongly, are noted in the result."""
-        kind, right = self.processes[case.reference.library].ask("make", case.work, case.reference.variant)
+        kind, right = self.processes[case.reference.package].ask("make", case.work, case.reference.variant)
         if kind == "failed":
             raise RuntimeError(f"benchmarks: the reference of {case} failed: {right}")
         entered = []
         for each in case.contestants:
-            if each.library not in self.processes:
+            if each.package not in self.processes:
                 result.failed[str(each)] = "not installed"
                 continue
-            kind, answer = self.processes[each.library].ask("make", case.work, each.variant)
+            kind, answer = self.processes[each.package].ask("make", case.work, each.variant)
             wrong = answer if kind == "failed" else difference(answer, right, each.check)
             if wrong:
                 result.failed[str(each)] = wrong

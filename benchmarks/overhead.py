@@ -41,7 +41,7 @@ def imports(libraries: Sequence[str], quick: bool, progress: Callable[[], object
         for i in range(-1, ROUNDS[quick]):
             for each in entered if i % 2 == 0 else entered[::-1]:
                 start = perf_counter_ns()
-                subprocess.run([sys.executable, "-c", f"import {each.library}"], check=True, timeout=60)
+                subprocess.run([sys.executable, "-c", f"import {each.package}"], check=True, timeout=60)
                 if i >= 0:
                     result.times_ns.setdefault(str(each), []).append(float(perf_counter_ns() - start))
             progress()

@@ -73,7 +73,7 @@ def times_figure(results: Sequence[Result]) -> Figure | None:
     rows = []
     for result in results:
         ours = result.quickest([str(each) for each in result.case.contestants if is_ours(each)])
-        peers = [str(each) for each in result.case.contestants if each.library != "tinytorch"]
+        peers = [str(each) for each in result.case.contestants if each.package != "tinytorch"]
         ratios = {name: result.ratio(name, ours).median for name in peers if ours and name in result.times_ns}
         if ratios:
             rows.append((f"{result.case} ({result.threads} thr.)", ratios))

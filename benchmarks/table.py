@@ -55,7 +55,7 @@ def group_table(results: Sequence[Result]) -> str:
 
 def is_ours(contestant: Contestant) -> bool:
     """Whether this is one of our implementations; the limits are the machine's."""
-    return contestant.library == OURS and contestant not in LIMITS
+    return contestant.package == OURS and contestant not in LIMITS
 
 
 def rate(result: Result, name: str) -> str:

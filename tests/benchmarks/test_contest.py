@@ -25,7 +25,7 @@ def running():
 
 
 def everybody(*contestants):
-    return tuple(each for each in contestants if each.library in INSTALLED)
+    return tuple(each for each in contestants if each.package in INSTALLED)
 
 
 CASES = [
