@@ -1,4 +1,4 @@
-"""Optimizer steps and emulated quantisation against their formulas in float64."""
+"""Optimizer steps against their formulas in float64."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from tests.kernels.running import layouts, normal, run
 from tests.tolerance import NMSE_ELEMENTWISE, nmse
 
 SIZES = (1, 17, elementwise.BLOCK + 5)
+
+
+def values(size):
+    """Normal samples. A single one lies between 1 and 2: there the error is compared with the result alone, and where
+    terms of both signs cancel to nearly nothing, float32 itself misses the bound (NumPy's in 0.6 % of draws).
+    """
+    return normal(size) if size > 1 else 1 + np.abs(normal(size)) % 1
 
 
 def double(*arrays):
@@ -28,7 +35,7 @@ def stepped(op, arrays, hyper):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("nesterov", (0, 1))
 def test_sgd_with_momentum(size, nesterov):
-    w, g, velocity = normal(size), normal(size), normal(size)
+    w, g, velocity = values(size), values(size), values(size)
     hyper = np.array([0.1, 0.9, 0.01, nesterov])
     new_w, _, new_velocity = stepped("sgd_step", (w, g, velocity), hyper)
     expected_w, expected_velocity = naive.sgd_step(*double(w, g, velocity), hyper)
@@ -38,14 +45,14 @@ def test_sgd_with_momentum(size, nesterov):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_plain_sgd(size):
-    w, g, hyper = normal(size), normal(size), np.array([0.1, 0, 0.5, 0])
+    w, g, hyper = values(size), values(size), np.array([0.1, 0, 0.5, 0])
     assert nmse(stepped("sgd_step", (w, g, None), hyper)[0], naive.sgd_step(*double(w, g), None, hyper)[0]) < 1e-12
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("decoupled", (0, 1))
 def test_adam(size, decoupled):
-    w, g, m, v = normal(size), normal(size), normal(size), np.abs(normal(size))
+    w, g, m, v = values(size), values(size), values(size), np.abs(values(size))
     hyper = np.array([0.01, 0.9, 0.999, 1e-8, 0.1, decoupled, 1 - 0.9**3, 1 - 0.999**3])
     new_w, new_g, new_m, new_v = stepped("adam_step", (w, g, m, v), hyper)
     for actual, expected in zip((new_w, new_m, new_v), naive.adam_step(*double(w, g, m, v), hyper)):
