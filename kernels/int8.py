@@ -25,6 +25,7 @@ from kernels.cpu import PATH
 from kernels.layout import Geometry
 from kernels.machine import EXACT, Bytes, Floats, Ints, Words, kernel
 from kernels.matmul import MAX_ROWS, as_rows, row_block_for
+from kernels.product import panel_product, unchanged
 from kernels.program import FLOAT32, Builder, Ref, contiguous_strides
 from kernels.registry import lowers
 
@@ -107,15 +108,11 @@ def _sums_of_one_row(vectors: int) -> Any:
     return sums
 
 
-def _identity(acc: Any) -> Any:
-    return acc
-
-
 def _tile_product(height: int, vectors: int, pool: bool) -> Any:
     """One tile from its sums to memory; with `pool` what leaves is the largest of each four rows."""
     masked, window = vectors == 1, 4 if pool else 1
     sums = _sums_of_one_row(vectors) if height == 1 else _sums(height, vectors)
-    largest = simd.int_tile(height, vectors, masked).pool if pool else njit(fastmath=EXACT)(_identity)
+    largest = simd.int_tile(height, vectors, masked).pool if pool else njit(fastmath=EXACT)(unchanged)
     scaled = simd.int_tile(height // window, vectors, masked).scaled
     exits = simd.tile(height // window, vectors, masked)
     floor, store, store_codes = exits.floor, exits.store, exits.store_codes
@@ -135,18 +132,7 @@ def _tile_product(height: int, vectors: int, pool: bool) -> Any:
 
 
 def _panel_product(height: int, pool: bool) -> Any:
-    """`height` rows times one panel: full width, or vector by vector where fewer columns are left."""
-    wide, thin = _tile_product(height, 2, pool), _tile_product(height, 1, pool)
-
-    @njit(fastmath=EXACT, error_model="numpy")
-    def product(a, r, reading, b, k, first, column, columns, leaving, target):
-        if columns >= PANEL:
-            wide(a, r, reading, b, k, first, column, columns, leaving, target)
-        else:
-            for v in range(0, columns, LANES):
-                thin(a, r, reading, b, k + v * GROUP, first, column + v, columns - v, leaving, target)
-
-    return product
+    return panel_product(_tile_product, height, pool, GROUP, EXACT)
 
 
 tall, short, one = (_panel_product(height, False) for height in (TALL, SHORT, 1))

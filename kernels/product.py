@@ -17,6 +17,7 @@ Left out: what rows, segments and panels are for a given op (`matmul.py`, `conv.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from numba import njit
@@ -33,7 +34,8 @@ ZEROS, BIAS, SUM = range(3)  # start at zero, start at the bias, add to what C h
 # `leaving` = (bias, start, relu, c, out_rows), how a tile begins and where it goes.
 
 
-def _identity(acc: Any) -> Any:
+def unchanged(acc: Any) -> Any:
+    """What pooling is where there is none."""
     return acc
 
 
@@ -41,7 +43,7 @@ def _tile_product(height: int, vectors: int, pool: bool) -> Any:
     """One tile, from column `first` on; with `pool` what leaves is the largest of each four rows."""
     masked, window = vectors == 1, 4 if pool else 1
     zeros, repeat, _, row_pointers, multiply_add, *_ = made = simd.tile(height, vectors, masked)
-    largest = made.pool if pool else njit(fastmath=CONTRACT)(_identity)
+    largest = made.pool if pool else njit(fastmath=CONTRACT)(unchanged)
     exits = simd.tile(height // window, vectors, masked)
     add, floor, store = exits.add, exits.floor, exits.store
 
@@ -67,19 +69,26 @@ def _tile_product(height: int, vectors: int, pool: bool) -> Any:
     return product
 
 
-def _panel_product(height: int, pool: bool) -> Any:
-    """`height` rows times one panel: full width, or vector by vector where fewer columns are left."""
-    wide, thin = _tile_product(height, 2, pool), _tile_product(height, 1, pool)
+def panel_product(make: Callable[..., Any], height: int, pool: bool, depth: int, fastmath: set[str]) -> Any:
+    """`height` rows times one panel: full width, or vector by vector where fewer columns are left.
 
-    @njit(fastmath=CONTRACT, error_model="numpy")
-    def product(a, r, reading, b, k, b_k, first, columns, leaving, target):
+    `make(height, vectors, pool)` gives the product of one tile; a column of B holds `depth` numbers side by side.
+    """
+    wide, thin = make(height, 2, pool), make(height, 1, pool)
+
+    @njit(fastmath=fastmath, error_model="numpy")
+    def product(a, r, reading, b, k, how, first, columns, leaving, target):
         if columns >= PANEL:
-            wide(a, r, reading, b, k, b_k, first, columns, leaving, target)
+            wide(a, r, reading, b, k, how, first, columns, leaving, target)
         else:
             for v in range(0, columns, LANES):
-                thin(a, r, reading, b, k + v, b_k, first + v, columns - v, leaving, target)
+                thin(a, r, reading, b, k + v * depth, how, first + v, columns - v, leaving, target)
 
     return product
+
+
+def _panel_product(height: int, pool: bool) -> Any:
+    return panel_product(_tile_product, height, pool, 1, CONTRACT)
 
 
 tall, short, one = (_panel_product(height, False) for height in simd.HEIGHTS)

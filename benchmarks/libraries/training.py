@@ -36,20 +36,25 @@ def losses(run: Callable[[object], object], around: Callable[[], AbstractContext
         return np.array([float(np.asarray(run(None)).item()) for _ in range(CHECKED_STEPS)])
 
 
+def walk(x: Any, factor: Any, term: Any, ops: int) -> Any:
+    """Multiplications and additions in turn, with tape, and back: the same expressions on any library's tensors."""
+    x.grad = None
+    y = x
+    for _ in range(ops // 2):
+        y = y * factor
+        y = y + term
+    y.sum().backward()
+    return x.grad
+
+
 def chain(work: Chain, around: Callable[[], AbstractContextManager]) -> Made:
-    """Multiplications and additions in turn, with tape, and back."""
+    """`walk` on our tensors."""
     start, *others = work.arrays()
     x = Tensor(start, requires_grad=True)
     factor, term = map(Tensor, others)
 
     def run(_: object) -> Any:
-        x.grad = None
-        y = x
-        for _ in range(work.ops // 2):
-            y = y * factor
-            y = y + term
-        y.sum().backward()
-        return x.grad
+        return walk(x, factor, term, work.ops)
 
     def answer() -> np.ndarray:
         with around():

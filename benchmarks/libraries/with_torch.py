@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks.libraries import Made, Unavailable, stacked
-from benchmarks.libraries.training import losses
+from benchmarks.libraries.training import losses, walk
 from benchmarks.work import LEARNING_RATE, PADDING, Chain, Conv, Gemm, Net, TrainingStep, parameters
 from tinytorch.core import activations, layers, spatial
 from tinytorch.core.layers import Layer, Sequential
@@ -168,13 +168,7 @@ def chain(work: Chain, threads: int) -> Made:
     x = start.requires_grad_()
 
     def run(_: object) -> Any:
-        x.grad = None
-        y = x
-        for _ in range(work.ops // 2):
-            y = y * factor
-            y = y + term
-        y.sum().backward()
-        return x.grad
+        return walk(x, factor, term, work.ops)
 
     return Made(run, lambda: run(None).numpy().copy())
 
