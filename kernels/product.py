@@ -1,4 +1,4 @@
-"""The one tiled product of f32: matrix products, convolutions and all their gradients are calls of this kernel.
+"""The tiled product of f32: matrix products, convolutions of long windows and their gradients are calls of this kernel.
 
 It computes C = A B where A is never built: row r of A at position k is the input at `rows[r] + segments[s] + j * a_k`,
 with k running over segments s and, inside, over j. So a matrix has one segment; a convolution has one segment for each
@@ -45,17 +45,21 @@ def _tile_product(height: int, vectors: int, pool: bool) -> Any:
     zeros, repeat, _, row_pointers, multiply_add, *_ = made = simd.tile(height, vectors, masked)
     largest = made.pool if pool else njit(fastmath=CONTRACT)(unchanged)
     exits = simd.tile(height // window, vectors, masked)
-    add, floor, store = exits.add, exits.floor, exits.store
+    add, floor, store, fetch = exits.add, exits.floor, exits.store, exits.fetch
 
-    @njit(fastmath=CONTRACT, error_model="numpy")
+    @njit(fastmath=CONTRACT, error_model="numpy", forceinline=True)
     def product(a, r, reading, b, k, b_k, first, columns, leaving, target):
         rows, segments, n_segments, length, a_k = reading
         bias, start, relu, c, out_rows = leaving
         acc = repeat(bias, first, columns) if start == BIAS else zeros()
         a_rows = row_pointers(a, rows, r)
+        # Else a tile waits for the lines it is to fill. Measured with and without: products of 512 104 and 100 GFLOP/s,
+        # of 1024 107 and 104, convolution 64-128 of 64 images 16 x 16 110 and 104.
+        fetch(c, out_rows, r // window, target + first)
         for s in range(n_segments):
             j = segments[s]
             for _ in range(length):
+                simd.rolled()
                 acc = multiply_add(acc, a_rows, j, b, k, columns)
                 j += a_k
                 k += b_k
@@ -76,7 +80,7 @@ def panel_product(make: Callable[..., Any], height: int, pool: bool, depth: int,
     """
     wide, thin = make(height, 2, pool), make(height, 1, pool)
 
-    @njit(fastmath=fastmath, error_model="numpy")
+    @njit(fastmath=fastmath, error_model="numpy", forceinline=True)
     def product(a, r, reading, b, k, how, first, columns, leaving, target):
         if columns >= PANEL:
             wide(a, r, reading, b, k, how, first, columns, leaving, target)

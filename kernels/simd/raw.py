@@ -52,8 +52,17 @@ def _call_kernel(builder: Any, kernel: Any, *arguments: Any) -> None:
     builder.call(builder.inttoptr(kernel, kind.as_pointer()), arguments)
 
 
+def _rolled(builder: Any) -> None:
+    """An empty instruction that must not be executed under other conditions, as the rest after unrolling would be."""
+    nothing = builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], side_effect=True)
+    nothing.attributes.add("convergent")
+
+
 # (address) -> the int64 values there
 ints_at = emitted(INTS, [types.int64], lambda builder, address: builder.inttoptr(address, I64.as_pointer()))
+# Inside a loop: do not unroll it. LLVM unrolls loops over tiles of few vectors by two or four, computes the addresses
+# of all rows anew for each, and spills them: that costs more than it saves where a loop is short.
+rolled = emitted(types.void, [], _rolled)
 # (pointer, count) -> pointer + count elements
 shift = emitted(FLOATS, [FLOATS, INDEX], element)
 shift_ints = emitted(INTS, [INTS, INDEX], element)

@@ -16,6 +16,7 @@ from kernels.simd.vectors import (
     VECTOR,
     VECTOR_I32,
     extreme,
+    fetch_line,
     load_vector,
     multiply_add,
     splat,
@@ -39,6 +40,7 @@ class Tile(NamedTuple):
     floor: Any  # (tile) -> where(tile < 0, 0, tile), so that nan stays nan
     pool: Any  # (tile) -> tile of height / 4: the largest of every 4 rows, nan wins
     store: Any  # (tile, c, offsets, r, first, columns): row i to c[offsets[r + i] + first :]
+    fetch: Any  # (c, offsets, r, first): begin to bring what `store` will overwrite into the cache
     # (tile, q, offsets, r, first, columns, inverse, zero): likewise bytes, clip(round(tile * inverse) + zero, 0, 255)
     store_codes: Any
 
@@ -105,6 +107,10 @@ def tile(height: int, vectors: int, masked: bool = False) -> Tile:
         for value, place in zip(values(builder, acc), places(builder, c, offsets, r, first)):
             store_vector(builder, value, place, valid(columns))
 
+    def fetch(builder: Any, c: Any, offsets: Any, r: Any, first: Any) -> None:
+        for place in places(builder, c, offsets, r, first):
+            fetch_line(builder, place, True)
+
     def store_codes(builder: Any, acc: Any, q: Any, offsets: Any, r: Any, first: Any, columns: Any, *grid: Any) -> None:
         inverse, zero = (splat(builder, builder.fptrunc(number, F32)) for number in grid)
         low, high = builder.fneg(zero), builder.fsub(ir.Constant(VECTOR, [255.0] * LANES), zero)
@@ -129,5 +135,6 @@ def tile(height: int, vectors: int, masked: bool = False) -> Tile:
         floor=emitted(kind, [kind], floor),
         pool=emitted(pooled, [kind], pool),
         store=emitted(types.void, [kind, FLOATS, *where], store),
+        fetch=emitted(types.void, [FLOATS, INTS, INDEX, INDEX], fetch),
         store_codes=emitted(types.void, [kind, BYTES, *where, types.float64, types.float64], store_codes),
     )

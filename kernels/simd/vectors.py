@@ -77,6 +77,14 @@ def store_vector(builder: Any, value: Any, pointer: Any, columns: Any | None, al
         _masked(builder, "store", value.type, ir.VoidType(), [value, pointer, I32(align), mask])
 
 
+def fetch_line(builder: Any, pointer: Any, write: bool) -> None:
+    """Begin to bring a cache line near, to be written or read."""
+    place = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [place.type, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [place, I32(int(write)), I32(3), I32(1)])  # data, into the nearest cache
+
+
 def extreme(relation: str) -> Callable[..., Any]:
     def choose(builder: Any, a: Any, b: Any) -> Any:
         # b is taken if it is more extreme or nan; a nan in a is never replaced by a number
@@ -131,6 +139,11 @@ where_same = emitted(
 )
 where_differ = emitted(
     vector_f32, _THREE, lambda builder, a, b, c: builder.select(_same(builder, a, b), zeros_of_vector(), c)
+)
+
+# (x, at): begin to bring x[at] into the cache, to be read; `at` may lie beyond the array
+prefetch = emitted(
+    types.void, [FLOATS, INDEX], lambda builder, x, at: fetch_line(builder, element(builder, x, at), False)
 )
 
 _load_full = emitted(
