@@ -1,4 +1,4 @@
-"""2-D convolution of f32 and its gradients, all by the one tiled product, without an im2col buffer.
+"""2-D convolution of f32 and its gradients by tiled products, without an im2col buffer.
 
 Images lie channels-last in memory, so that one kernel row of a window is contiguous. Padding, another layout and the
 gaps of a strided gradient are made by one copy (`layout.spread`).
@@ -9,7 +9,7 @@ gaps of a strided gradient are made by one copy (`layout.spread`).
   so that
   its activations and output gradient stay in the cache.
 
-Left out: groups (`grouped.py`).
+Left out: groups (`grouped.py`), the kernels for windows of few numbers (`narrow.py`, `narrow_grad.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels import cpu, grouped, layout, simd
+from kernels import cpu, grouped, layout, narrow, narrow_grad, simd
 from kernels.layout import Geometry
 from kernels.matmul import FLOPS_PER_NS, K_BLOCK, row_block_for
 from kernels.product import product
@@ -83,9 +83,14 @@ def conv2d_weight_grad(
     o, out_h, out_w = g.shape[1:]
     kh, kw = shape[2:]
     m = kh * kw * c
+    taps = offsets((kh, kw, c), (dilation[0] * wd * c, dilation[1] * c, 1))
+    if narrow_grad.is_narrow(out_h * out_w, m):
+        pixels = offsets((out_h, out_w), (stride[0] * wd * c, stride[1] * c))
+        result = build.reshaped(narrow_grad.weight_grad(build, image, g, taps, pixels), (kh, kw, c, o))
+        return build.contiguous(result.permute((3, 2, 0, 1)))
     taller = m >= MANY_TALLEST * cpu.TALLEST
     row_block = row_block_for(m, o, tall=cpu.TALLEST if taller else simd.HEIGHTS[0])
-    rows = build.constant(offsets((kh, kw, c), (dilation[0] * wd * c, dilation[1] * c, 1)))
+    rows = build.constant(taps)
     out_rows = build.constant(np.arange(m, dtype=np.int64) * o)
     segments = build.constant(offsets((out_h,), (stride[0] * wd * c,)))
     result = build.empty((kh, kw, c, o))
@@ -119,6 +124,10 @@ def correlate(
     table = row_table(image, (kh, kw), stride, dilation, pool)
     y = build.bordered((n, o, *table.out), margin)
     out_rows = offsets(table.out, y.strides[2:])
+    if narrow.is_narrow(len(table.rows), kh * kw * c):
+        taps = (segments[:, None] + np.arange(length)).ravel()
+        narrow.correlate(build, image, w, bias, table.rows, taps, out_rows, y, activation == "relu", pool)
+        return y
     images, m, a_image, c_image = n, len(table.rows), h * wd * c, y.strides[0]
     rows = table.rows
     if m == 1:  # one row an image: all of them are one matrix

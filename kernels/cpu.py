@@ -24,13 +24,14 @@ class Path(NamedTuple):
     # For sums over the pixels of an image (weight gradients), where each position of k brings new cache lines of A and
     # B: more rows a tile, fewer lines a multiply-add. Measured: 137 GFLOP/s against 114 with 8 rows.
     tallest: int
+    registers: int  # vector registers
     features: frozenset[str]
 
 
 PATHS = {
-    "avx512": Path(16, (8, 4, 1), 12, frozenset({"avx512f", "avx512vl", "avx512bw", "avx512dq"})),
-    "avx2": Path(8, (6, 4, 1), 6, frozenset({"avx2", "fma"})),
-    "generic": Path(4, (6, 4, 1), 6, frozenset()),
+    "avx512": Path(16, (8, 4, 1), 12, 32, frozenset({"avx512f", "avx512vl", "avx512bw", "avx512dq"})),
+    "avx2": Path(8, (6, 4, 1), 6, 16, frozenset({"avx2", "fma"})),
+    "generic": Path(4, (6, 4, 1), 6, 16, frozenset()),
 }
 
 
@@ -57,7 +58,7 @@ def host_features() -> frozenset[str]:
 
 
 PATH = choose_path(os.environ.get("KERNELS_SIMD"), host_features())
-LANES, HEIGHTS, TALLEST = PATHS[PATH].lanes, PATHS[PATH].heights, PATHS[PATH].tallest
+LANES, HEIGHTS, TALLEST, REGISTERS, _ = PATHS[PATH]
 PANEL = 2 * LANES  # columns of a full tile
 # Whether one instruction forms the dot products of 4 pairs of bytes (VNNI). Without it the same sums take seven.
 VNNI = PATH == "avx512" and "avx512vnni" in host_features()
