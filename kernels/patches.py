@@ -16,8 +16,9 @@ PATCH = DATA * DATA * LANES  # floats of scratch that each function here asks fo
 def six(x, at, step):
     """The vectors at x[at + i step]."""
     return (
-        vector_load(x, at, LANES), vector_load(x, at + step, LANES), vector_load(x, at + 2 * step, LANES),
-        vector_load(x, at + 3 * step, LANES), vector_load(x, at + 4 * step, LANES), vector_load(x, at + 5 * step, LANES),
+        vector_load(x, at, LANES), vector_load(x, at + step, LANES),
+        vector_load(x, at + 2 * step, LANES), vector_load(x, at + 3 * step, LANES),
+        vector_load(x, at + 4 * step, LANES), vector_load(x, at + 5 * step, LANES),
     )  # fmt: skip
 
 

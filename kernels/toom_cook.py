@@ -1,9 +1,9 @@
 """The transforms of fast convolution: 3 x 3 windows of 6 x 6 patches with 36 multiplications in place of 144.
 
-A product of polynomials is known from its values at enough points (Toom 1963, Cook 1966). For the 4 results of 3 weights
-on 6 numbers in a row these are six points, one of them infinity; Winograd 1980 gave the form used for convolutions
-(Lavin and Gray 2016, arXiv:1509.09308, section 4): result = A' [(G weights) * (B' data)], here along both axes of an
-image. The same points serve the gradient of the weights, 3 results of 4 weights, and with the same B'.
+A product of polynomials is known from its values at enough points (Toom 1963, Cook 1966). For the 4 results of 3
+weights on 6 numbers in a row these are six points, one of them infinity; Winograd 1980 gave the form used for
+convolutions (Lavin and Gray 2016, arXiv:1509.09308, section 4): result = A' [(G weights) * (B' data)], here along both
+axes of an image. The same points serve the gradient of the weights, 3 results of 4 weights, and with the same B'.
 
 The points are 0, +-3/4, +-3/2 and infinity. All numbers in B' and A' are exact in float32, and points so near one
 another lose less than Lavin's 0, +-1, +-2: against float64 the normalised mean square error of 64 channels is 6e-13
