@@ -24,6 +24,7 @@ from tinytorch.core.tensor import apply
 from tinytorch.engine import ops
 from tinytorch.engine.formats import Grid, Int8
 from tinytorch.engine.plan import NMSE_BOUND, PlanError, capture, nmse
+from tinytorch.perf.quantization import quantize
 
 RNG = np.random.default_rng(0)
 EXAMPLES = {"perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8)}
@@ -186,10 +187,29 @@ def test_ids_that_are_computed_are_refused():
         capture(shifted, RNG.integers(0, 7, 4))
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn"])
-def test_table(name, golden):
+@pytest.mark.parametrize("name, model", [("mlp", built), ("cnn", built), ("cnn_int8", lambda _: quantized_cnn())])
+def test_table(name, model, golden):
     from kernels import cpu
 
     if cpu.PATH != "avx512":
         pytest.skip("constants are packed in panels of the vector width; the table is kept for avx512")
-    golden(f"plan_{name}", str(capture(built(name).predict, np.zeros((1, *EXAMPLES[name]), np.float32))))
+    kind = name.removesuffix("_int8")
+    golden(f"plan_{name}", str(capture(model(kind).predict, np.zeros((1, *EXAMPLES[kind]), np.float32))) + "\n")
+
+
+def quantized_cnn() -> Sequential:
+    return quantize(built("cnn"), np.random.default_rng(0).random((16, 1, 8, 8), np.float32))
+
+
+def test_the_table_counts_what_a_step_reads_several_times():
+    layer = Linear(8, 4)
+    text = str(capture(lambda x: layer.predict((Tensor(x) * Tensor(x)).data), sample(3, 8)))
+    first, second = (line.split() for line in text.splitlines()[2:-1])
+    assert first == ["0", "mul", "mul", "2", "of", "3x8", "3x8", "96", "arena", "+", "0"]
+    assert second[:5] == ["1", "linear", "product", "3x8,", f"({packed_shape(8, 4)})"]  # its bias is not named
+
+
+def packed_shape(k: int, n: int) -> str:
+    from kernels.product import PANEL
+
+    return f"{-(-n // PANEL)}x{k}x{PANEL}"
