@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -289,6 +291,32 @@ def test_a_trainer_uses_it_and_trains_what_does_not_fit_eagerly():
     bad = tinytorch.DataLoader(tinytorch.TensorDataset(Tensor(x), Tensor(y)), batch_size=32)
     with pytest.raises(tinytorch.core.training.NonFiniteLoss, match="the input already contains nan"):
         trainer.train_epoch(bad)
+
+
+def test_a_second_thread_is_refused_and_changes_nothing():
+    model, optimizer = small()
+    x, y = batch()
+    step = tinytorch.compile_step(model, optimizer, CrossEntropyLoss(), x, y)
+    running, done, execute = threading.Event(), threading.Event(), step._execute
+
+    def slow(*call: int) -> None:
+        running.set()
+        done.wait(10)
+        execute(*call)
+
+    step._execute = slow
+    first = threading.Thread(target=step, args=(x, y))
+    first.start()
+    assert running.wait(10)
+    before = model.state_dict()
+    with pytest.raises(PlanError, match=r"step: it is running in another thread, .*one thread at a time, or give each"):
+        step(x, y)
+    assert optimizer.step_count == 1 and all((before[n] == v).all() for n, v in model.state_dict().items())
+    done.set()
+    first.join()
+    step._execute = execute
+    step(x, y)
+    assert optimizer.step_count == 2
 
 
 def test_the_table_names_ops_and_places():
