@@ -21,8 +21,11 @@ class Step:
 
     The graph's inputs are x, y, the arrays that `state()` gives, which are read and written where they lie, and one
     int64 for each function in `draws`. `begin()` is called once before each run. It is not thread-safe, and says so: a
-    call while another is running raises PlanError and changes nothing.
+    call while another is running raises PlanError and changes nothing. The limits say how its graph clips gradients.
     """
+
+    grad_clip_norm: float | None = None
+    grad_clip_value: float | None = None
 
     def __init__(
         self,
