@@ -26,7 +26,8 @@ from tinytorch.core.layers import Packed
 from tinytorch.core.tensor import apply
 from tinytorch.engine import ops
 from tinytorch.engine.formats import Grid, Int8
-from tinytorch.engine.plan import NMSE_BOUND, Plan, PlanError, capture, nmse
+from tinytorch.engine.plan import Plan, PlanError, capture
+from tinytorch.engine.verify import NMSE_BOUND, nmse
 from tinytorch.perf.quantization import quantize
 
 RNG = np.random.default_rng(0)

@@ -16,15 +16,14 @@ import numpy as np
 
 from tinytorch.engine import saved
 from tinytorch.engine.checks import checks
-from tinytorch.engine.graph import Graph, GraphError, trace
+from tinytorch.engine.graph import Graph, GraphError, Seen, trace
 from tinytorch.engine.lowering import PlanError, addresses, lower, table
 from tinytorch.engine.rewrites import fuse
+from tinytorch.engine.verify import disagreement
 from tinytorch.files import write_atomically
 
 __all__ = ["GraphError", "Plan", "PlanError", "capture"]
 
-# Normalised mean square error allowed between plan and eager run: both add up in float32, in different orders.
-NMSE_BOUND = 1e-10
 FLOAT32 = np.dtype(np.float32)
 INPUTS = (FLOAT32, np.dtype(np.int64))
 
@@ -194,20 +193,15 @@ def capture(
                 f"capture: the example is {example.dtype}, plans compute in float32 and look up int64 ids; convert it "
                 "first"
             )
-    graph, expected = trace(function, *examples)
+    seen: Seen = []
+    graph, expected = trace(function, *examples, seen=seen)
     if rewrite is not None:
         rewrite(graph)
     plan = Plan(graph, threads)
-    error = nmse(plan(*examples), expected)
-    if not error <= NMSE_BOUND:
+    wrong = disagreement(graph, seen, examples, expected, plan, lambda piece: Plan(piece, threads))
+    if wrong:
         raise PlanError(
-            f"capture: plan and eager run differ by {error:.2g} (normalised mean square), {NMSE_BOUND} is allowed; "
-            "if the model depends on values of its input it cannot be captured, otherwise report this"
+            f"capture: plan and eager run differ by {wrong}; if the model depends on values of its input it cannot be "
+            "captured, otherwise report this"
         )
     return plan
-
-
-def nmse(actual: np.ndarray, expected: np.ndarray) -> float:
-    """Mean square of the difference over mean square of what was expected."""
-    difference = np.square(actual.astype(np.float64) - expected).sum()
-    return float(difference / max(np.square(expected.astype(np.float64)).sum(), np.finfo(np.float64).tiny))

@@ -15,9 +15,10 @@ from tinytorch.core.optimizers import Optimizer
 from tinytorch.core.tensor import Tensor
 from tinytorch.engine import dispatch, ops
 from tinytorch.engine.graph import Graph, difference, follow
-from tinytorch.engine.plan import INPUTS, PlanError, nmse
+from tinytorch.engine.plan import INPUTS, PlanError
 from tinytorch.engine.rewrites import fuse
 from tinytorch.engine.step import Step
+from tinytorch.engine.verify import nmse
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Batch = tuple[np.ndarray, np.ndarray]
