@@ -49,8 +49,10 @@ KINDS = {**POINTERS, **SCALARS}
 
 # A row of a program: address of the kernel, number of items, most useful parts, then the kernel's own words.
 KERNEL, ITEMS, PARTS, WORDS = range(4)
-# Where CPython and NumPy keep the address of an array's data: behind the object header. Verified in `loop()`.
+# Where CPython and NumPy keep what compiled code reads of an array object, in bytes: `PyArrayObject_fields` of NumPy's
+# C interface, behind the object header. Verified in `loop()`.
 OBJECT_DATA = object.__basicsize__
+OBJECT_NDIM, OBJECT_SHAPE, OBJECT_DTYPE, OBJECT_FLAGS = (OBJECT_DATA + 8 * i for i in (1, 2, 5, 6))
 CALL_OBJECTS = 7  # how many arrays `loop().call` takes: inputs, output and scratch together
 
 NOTICE_SECONDS = 2.0
@@ -141,8 +143,7 @@ def kernel(*, writes: str = "", updates: str = "", fastmath: set[str]) -> Callab
 def loop() -> Any:
     """The module of the compiled loop. Raises RuntimeError if array objects keep their data elsewhere."""
     if "kernels.loop" not in sys.modules:
-        probe = np.empty(1, np.int64)
-        if ctypes.c_int64.from_address(id(probe) + OBJECT_DATA).value != probe.ctypes.data:
+        if not array_objects_are_known():
             raise RuntimeError("kernels: this Python keeps array data elsewhere; use the numpy backend and report it")
         with _lock, _notice("execute"):
             threads.prepare()
@@ -152,6 +153,20 @@ def loop() -> Any:
             turn = threading.Lock()
             module.execute, module.call = _waiting(module.execute, turn), _waiting(module.call, turn)
     return sys.modules["kernels.loop"]
+
+
+def array_objects_are_known() -> bool:
+    """Whether array objects are laid out as compiled code takes it for granted."""
+    probe = np.empty((3, 5), np.float32)
+
+    def read(offset: int, kind: Any = ctypes.c_int64) -> int:
+        return kind.from_address(id(probe) + offset).value
+
+    return (
+        (read(OBJECT_DATA), read(OBJECT_DTYPE)) == (probe.ctypes.data, id(probe.dtype))
+        and (read(OBJECT_NDIM, ctypes.c_int32), read(OBJECT_FLAGS, ctypes.c_int32)) == (probe.ndim, probe.flags.num)
+        and tuple((ctypes.c_int64 * probe.ndim).from_address(read(OBJECT_SHAPE))) == probe.shape
+    )
 
 
 def _waiting(function: Callable[..., None], turn: threading.Lock) -> Callable[..., None]:
