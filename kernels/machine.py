@@ -6,7 +6,7 @@ to do. Items are independent, so any split over threads gives the same bits. So 
 serial and parallel, and a new model compiles nothing.
 
 Left out: the loop that runs kernels (`loop.py`), what the rows are made from (`program.py`), where code is kept
-(`cache.py`).
+(`cache.py`), compiling before anything is needed (`ahead.py`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import ctypes
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import count
-from time import perf_counter
 from types import FunctionType
 from typing import Any
 
@@ -90,14 +89,15 @@ class Kernel:
     @property
     def address(self) -> int:
         """Address of the C function."""
-        return (self._compiled or self._compile()).address
+        return (self._compiled or self.compile()).address
 
     @property
     def cache_hit(self) -> bool:
         """Whether the code came from the disk cache."""
-        return (self._compiled or self._compile()).cache_hits > 0
+        return (self._compiled or self.compile()).cache_hits > 0
 
-    def _compile(self) -> Any:
+    def compile(self) -> Any:
+        """The C function, compiled or loaded now if it was not before."""
         with _lock, _notice(self.name):
             if self._compiled is None:
                 body = njit(fastmath=self.fastmath, error_model="numpy", nogil=True)(self._function)
@@ -177,38 +177,11 @@ def _waiting(function: Callable[..., None], turn: threading.Lock) -> Callable[..
     return run
 
 
-def compile_kernels(
-    names: Iterable[str] | None = None, progress: Callable[[str, float], None] | None = None
-) -> float:
-    """Compile (or load) the loop and the kernels named, all by default; returns the seconds it took.
-
-    Calls `progress(name, seconds)` after each. Raises KeyError for an unknown name, listing the known ones.
-    """
-    wanted = list(KERNELS if names is None else names)
-    unknown = [name for name in wanted if name not in KERNELS]
-    if unknown:
-        raise KeyError(f"compile_kernels: unknown kernels {unknown}; known: {', '.join(KERNELS)}")
-    start = before = perf_counter()
-    with _quiet():
-        for name, build in [("execute", loop), *[(name, KERNELS[name]._compile) for name in wanted]]:
-            build()
-            now = perf_counter()
-            if progress is not None:
-                progress(name, now - before)
-            before = now
-    return perf_counter() - start
-
-
-def is_cached(names: Iterable[str] | None = None) -> bool:
-    """Whether `compile_kernels(names)` would find all code on disk."""
-    return all(cache.holds(name) for name in ("execute", *(KERNELS if names is None else names)))
-
-
 _announced = threading.local()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     before, _announced.by_caller = getattr(_announced, "by_caller", False), True
     try:
         yield
