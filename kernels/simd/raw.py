@@ -60,6 +60,7 @@ def _rolled(builder: Any) -> None:
 
 # (address) -> the int64 values there
 ints_at = emitted(INTS, [types.int64], lambda builder, address: builder.inttoptr(address, I64.as_pointer()))
+words_at = emitted(WORDS, [types.int64], lambda builder, address: builder.inttoptr(address, I32.as_pointer()))
 # Inside a loop: do not unroll it. LLVM unrolls loops over tiles of few vectors by two or four, computes the addresses
 # of all rows anew for each, and spills them: that costs more than it saves where a loop is short.
 rolled = emitted(types.void, [], _rolled)

@@ -1,6 +1,9 @@
 """Plans: equal to the eager model, honest about what they refuse. Their tables are kept as golden text."""
 
 import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -23,7 +26,9 @@ from tinytorch.core.layers import Packed
 from tinytorch.core.tensor import apply
 from tinytorch.engine import ops
 from tinytorch.engine.formats import Grid, Int8
-from tinytorch.engine.plan import NMSE_BOUND, PlanError, capture, nmse
+from tinytorch.engine.plan import Plan, PlanError, capture
+from tinytorch.engine.verify import NMSE_BOUND, nmse
+from tinytorch.perf.quantization import quantize
 
 RNG = np.random.default_rng(0)
 EXAMPLES = {"perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8)}
@@ -66,6 +71,77 @@ def test_a_plan_keeps_all_it_needs_alive():
     del model
     gc.collect()
     assert nmse(plan(x), expected) <= NMSE_BOUND
+
+
+@pytest.fixture
+def hasty() -> Iterator[None]:
+    """Threads take turns as often as the interpreter can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def wrong_answers(run: Callable[..., np.ndarray], queries: list[tuple[np.ndarray, ...]], times: int = 300) -> int:
+    """How many answers differ from those of one thread when as many threads as queries ask at once."""
+    expected, wrong = [run(*query) for query in queries], []
+    together = threading.Barrier(len(queries))
+
+    def ask(i: int) -> None:
+        together.wait()
+        for _ in range(times):
+            if not np.array_equal(run(*queries[i]), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(queries))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(wrong)
+
+
+@pytest.mark.parametrize("batch", [1, 32])
+@pytest.mark.parametrize("how", ["__call__", "step_by_step"])
+def test_a_plan_answers_several_threads_at_once(hasty, how, batch):
+    for model in (built("mlp"), quantized_cnn()):
+        shape = EXAMPLES["cnn" if any(isinstance(layer, Conv2d) for layer in model.layers) else "mlp"]
+        plan = capture(model.predict, sample(batch, *shape), threads=2)
+        assert wrong_answers(getattr(plan, how), [(sample(batch, *shape),) for _ in range(4)]) == 0
+        assert len(plan._idle) <= 4  # one memory for each call at the same time
+
+
+def test_a_plan_of_two_inputs_answers_several_threads_at_once(hasty):
+    queries = [(RNG.integers(0, 7, (5, 3)), sample(5, 3, 4)) for _ in range(4)]
+    assert wrong_answers(capture(look_up, *queries[0]), queries) == 0
+
+
+def test_sharing_one_memory_would_be_noticed(hasty):
+    """The test above can fail: a plan whose memory is never in use gives answers to other queries."""
+
+    class NeverInUse(Plan):
+        def _idle_memory(self):
+            return self._idle[0]
+
+    model, queries = built("cnn"), [(sample(256, 1, 8, 8),) for _ in range(4)]
+    plan = NeverInUse(capture(model.predict, *queries[0]).graph)
+    assert not plan._question
+    assert wrong_answers(plan, queries, 50) > 0
+
+
+def test_an_interrupted_run_leaves_a_plan_that_works():
+    plan, x = capture(built("mlp").predict, sample(1024, 64)), sample(1024, 64)
+    expected, execute = plan(x), plan._execute
+
+    def interrupted(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    plan._execute = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        plan(x)
+    plan._execute = execute
+    for _ in range(3):
+        np.testing.assert_array_equal(plan(x), expected)
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
@@ -186,10 +262,71 @@ def test_ids_that_are_computed_are_refused():
         capture(shifted, RNG.integers(0, 7, 4))
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn"])
-def test_table(name, golden):
+@pytest.mark.parametrize("name, model", [("mlp", built), ("cnn", built), ("cnn_int8", lambda _: quantized_cnn())])
+def test_table(name, model, golden):
     from kernels import cpu
 
     if cpu.PATH != "avx512":
         pytest.skip("constants are packed in panels of the vector width; the table is kept for avx512")
-    golden(f"plan_{name}", str(capture(built(name).predict, np.zeros((1, *EXAMPLES[name]), np.float32))))
+    kind = name.removesuffix("_int8")
+    golden(f"plan_{name}", str(capture(model(kind).predict, np.zeros((1, *EXAMPLES[kind]), np.float32))) + "\n")
+
+
+def quantized_cnn() -> Sequential:
+    return quantize(built("cnn"), np.random.default_rng(0).random((16, 1, 8, 8), np.float32))
+
+
+def test_the_table_counts_what_a_step_reads_several_times():
+    layer = Linear(8, 4)
+    text = str(capture(lambda x: layer.predict((Tensor(x) * Tensor(x)).data), sample(3, 8)))
+    first, second = (line.split() for line in text.splitlines()[2:-1])
+    assert first == ["0", "mul", "mul", "2", "of", "3x8", "3x8", "96", "arena", "+", "0"]
+    assert second[:5] == ["1", "linear", "product", "3x8,", f"({packed_shape(8, 4)})"]  # its bias is not named
+
+
+def packed_shape(k: int, n: int) -> str:
+    from kernels.product import PANEL
+
+    return f"{-(-n // PANEL)}x{k}x{PANEL}"
+
+
+def test_a_small_plan_is_one_compiled_call_and_a_large_one_does_not_keep_others_waiting():
+    one, many = (capture(built("mlp").predict, sample(n, 64), threads=2) for n in (1, 4096))
+    assert one._question and not many._question
+    x = sample(1, 64)
+    np.testing.assert_array_equal(one(x), one._answer((x,)))
+
+
+class Subclass(np.ndarray):
+    pass
+
+
+@pytest.mark.parametrize("change", [
+    lambda x: np.asfortranarray(np.concatenate([x, x]))[:1], lambda x: np.concatenate([x, x], 1)[:, :64],
+    lambda x: x[:, ::-1].copy()[:, ::-1], lambda x: unaligned(x), lambda x: x.view(Subclass),
+    lambda x: x.astype(np.dtype(np.float32, metadata={"unit": "m"})),
+])  # fmt: skip
+def test_an_array_that_looks_unusual_gives_the_same_answer(change):
+    """Compiled code reads the array object itself and must see what it cannot take as it lies."""
+    plan, x = capture(built("mlp").predict, sample(1, 64)), sample(1, 64)
+    other = change(x)
+    assert (other == x).all()
+    np.testing.assert_array_equal(plan(other), plan(x))
+
+
+@pytest.mark.parametrize("wrong", [
+    np.zeros((1, 63), np.float32), np.zeros((1, 64, 1), np.float32), np.zeros(64, np.float32), np.zeros((64, 1), "f4"),
+    np.zeros((1, 64), ">f4"), np.zeros((1, 64), np.int32), np.zeros((1, 64)), np.float32(1), np.zeros((0, 64), "f4"),
+])  # fmt: skip
+def test_what_a_compiled_call_cannot_take_is_refused_or_converted_as_before(wrong):
+    plan = capture(built("mlp").predict, sample(1, 64))
+    with pytest.raises(PlanError, match="captured for"):
+        plan(wrong)
+
+
+def unaligned(x: np.ndarray) -> np.ndarray:
+    raw = np.zeros(x.nbytes + 1, np.uint8)
+    y = raw[1:].view(x.dtype).reshape(x.shape)
+    y[...] = x
+    assert not y.flags.aligned
+    return y
