@@ -1,4 +1,4 @@
-"""Choosing settings: never with the digits that are counted, by the criterion that is stated, to the end as a command."""
+"""Choosing settings: never with the digits that are counted, by the criterion that is stated; the command."""
 
 from __future__ import annotations
 

@@ -78,9 +78,13 @@ class Plan:
 
     def __call__(self, x: np.ndarray, *more: np.ndarray) -> np.ndarray:
         """The model's answer, a new array. PlanError for inputs of other shapes or dtypes than those captured,
-        IndexError for ids out of range.
+        TypeError for what is no array, IndexError for ids out of range.
         """
-        if more or x.dtype is not FLOAT32 or x.shape != self._alone_shape:
+        try:
+            usual = not more and x.dtype is FLOAT32 and x.shape == self._alone_shape
+        except AttributeError:
+            raise TypeError(f"plan: x is a {type(x).__name__}; give a NumPy array") from None
+        if not usual:
             return self._answer((x, *more))
         # The usual case, written out: of a small net's microsecond this is a good part. The interpreter lets no other
         # thread in between reading and writing the flag, which costs 30 ns; a lock costs 170, a list of idle memory 60.
@@ -145,8 +149,10 @@ class Plan:
             raise PlanError(str(error)) from error
         try:
             return cls(graph, threads)
-        except PlanError as error:
+        except (PlanError, MemoryError) as error:
             raise PlanError(f"{path}: {error}") from error
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:  # parameters that no lowering knows
+            raise PlanError(f"{path}: its graph makes no sense ({error!r}); save the plan again") from error
 
     @property
     def nbytes(self) -> int:
@@ -186,8 +192,10 @@ def capture(
     `rewrite` changes the graph in place before it is lowered; None leaves it as traced. Raises GraphError where the
     function cannot be traced, PlanError where an op has no kernel or the plan's answer differs from the eager one.
     """
-    examples = tuple(map(np.ascontiguousarray, examples))
+    examples = tuple(np.asarray(example, order="C") for example in examples)
     for example in examples:
+        if not example.size:
+            raise PlanError(f"capture: the example is {example.shape}; a plan for no elements would do nothing")
         if example.dtype not in INPUTS:
             raise PlanError(
                 f"capture: the example is {example.dtype}, plans compute in float32 and look up int64 ids; convert it "
