@@ -1,12 +1,14 @@
-"""`python -m mlperf submit` and `list`. Progress goes to stderr, results to stdout, the last line is JSON.
+"""`python -m mlperf submit`, `tune` and `list`. Progress goes to stderr, results to stdout, the last line is JSON.
 
-Exit code 0 only for a VALID submission, 1 for INVALID or a failed run, 2 for something unknown, 130 after Ctrl-C.
+Exit code 0 only for a VALID submission or settings that were found, 1 for INVALID, none found or a failed run, 2 for
+something unknown, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import getpass
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from leaderboard import StoreError, default_directory, load_all, row, write
-from mlperf import environment, report
+from mlperf import environment, report, tuning
 from mlperf.recipe import STAGES, RecipeError
 from mlperf.recipe import load as load_recipe
 from mlperf.submission import Division, Entry, submit
@@ -33,6 +35,7 @@ EXAMPLES = """examples:
   python -m mlperf submit --model cnn --fast              a quick try that is not ranked
   python -m mlperf submit --model mlp --skip prune        leave a stage out
   python -m mlperf submit --model mlp --recipe mine.toml  other settings
+  python -m mlperf tune --model cnn --division open       choose settings by validation, without the test part
 """
 
 
@@ -60,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = command.add_subparsers(
-        dest="command", required=True, metavar="{list,submit}", parser_class=CommandParser
+        dest="command", required=True, metavar="{list,submit,tune}", parser_class=CommandParser
     )
     commands.add_parser("list", help="show the tasks", allow_abbrev=False)
     entry = commands.add_parser("submit", help="run the pipeline, measure, and enter the result", allow_abbrev=False)
@@ -72,7 +75,43 @@ def parser() -> argparse.ArgumentParser:
     entry.add_argument("--skip", action="append", default=[], metavar="STAGE", help=f"one of {', '.join(STAGES)}")
     entry.add_argument("--fast", action="store_true", help="measure briefly; division practice, never ranked")
     entry.add_argument("--leaderboard", type=Path, metavar="DIR", help="where submissions are kept")
+    tuner = commands.add_parser(
+        "tune", help="choose pruning by validation splits of the training part", description=tuning.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    tuner.add_argument("--model", required=True, metavar="MODEL", help=f"one of {', '.join(tuning.TRAINING)}")
+    tuner.add_argument("--division", choices=tuple(tuning.TRIED), default="closed", help="default: closed")
+    tuner.add_argument("--fast", action="store_true", help="two splits, twins hardly trained: a try of the command")
     return command
+
+
+def run_tune(options: argparse.Namespace) -> int:
+    """Try the settings on validation splits and show which is chosen. Returns the exit code."""
+    task = find(options.model)
+    if task.name not in tuning.TRAINING:
+        raise UsageError(
+            f"--model {task.name} has nothing to choose, neither stage makes it smaller; known: "
+            f"{', '.join(tuning.TRAINING)}"
+        )
+    tried = tuning.TRIED[options.division]
+    splits, epochs = (2, 5) if options.fast else (tuning.SPLITS, None)
+    compile_all()
+
+    from kernels.threads import set_num_threads
+
+    set_num_threads(1, blas=1)  # nets this small are trained on one
+    with phase("validate", splits * len(tried), "setting") as bar:
+        trials = tuning.trials(task, tried, splits, epochs, bar.update)
+    best = tuning.chosen(trials)
+    digits = f"{trials[0].twin} right of {len(tuning.validation_task(task, 0).data.y_test)} by the twins"
+    print(f"\n{report.trials_table(trials, best)}\n{digits}\n")
+    line = {
+        "model": task.name, "division": options.division, "fast": options.fast, "splits": splits,
+        "chosen": best and best.settings, "bytes": best and round(best.mean_bytes),
+        "right": best and best.right, "twin": trials[0].twin,
+    }  # fmt: skip
+    print(json.dumps(line, separators=(",", ":")), flush=True)
+    return 0 if best else 1
 
 
 def entry_of(options: argparse.Namespace) -> Entry:
@@ -167,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "list":
             print(report.tasks_table())
             return 0
-        return run_submit(options)
+        return run_tune(options) if options.command == "tune" else run_submit(options)
     except (UsageError, UnknownTask, RecipeError) as error:
         command.error(str(error))
     except (StoreError, WorkerError, OSError, ValueError) as error:

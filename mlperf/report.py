@@ -14,6 +14,7 @@ from leaderboard import Submission
 from mlperf.costs import LayerCost
 from mlperf.pipeline import Outcome, Row
 from mlperf.tasks import TASKS
+from mlperf.tuning import Trial
 
 
 def tasks_table() -> str:
@@ -29,6 +30,18 @@ def tasks_table() -> str:
     right = "right"
     align = ("left", "left", right, right, right, right, "left", right, "left")
     return tabulate(rows, headers, colalign=align, disable_numparse=True)
+
+
+def trials_table(trials: Sequence[Trial], best: Trial | None) -> str:
+    """A line for each setting tried: mean size, and in each validation part how many right answers more or fewer."""
+    rows = []
+    for trial in trials:
+        change = " ".join(f"{right - twin:+d}" for right, twin in zip(trial.right, trial.twin))
+        verdict = "chosen" if trial is best else "passes" if trial.passes else "fails"
+        settings = ", ".join(f"{name} {value}" for name, value in trial.settings.items())
+        rows.append((settings, f"{trial.mean_bytes:,.0f}", change, verdict))
+    align = ("left", "right", "right", "left")
+    return tabulate(rows, ("prune", "bytes", "right answers", "gate"), colalign=align, disable_numparse=True)
 
 
 def profile_table(layers: Sequence[LayerCost]) -> str:

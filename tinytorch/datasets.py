@@ -74,6 +74,20 @@ def digits_images() -> Split:
     )
 
 
+def validation_split(split: Split, seed: int, fraction: float = 0.2) -> Split:
+    """The training part as a split of its own, in which `fraction` of each class, drawn with `seed`, is the test part.
+
+    Settings that are chosen with it have not seen the test part.
+    """
+    rng = np.random.default_rng(seed)
+    kept = np.ones(len(split.y_train), bool)
+    for label in np.unique(split.y_train):
+        rows = rng.permutation(np.flatnonzero(split.y_train == label))
+        kept[rows[: round(fraction * len(rows))]] = False
+    x, y = split.x_train, split.y_train
+    return Split(f"{split.name} validation {seed}", x[kept], y[kept], x[~kept], y[~kept])
+
+
 def shuffled(name: str, x: np.ndarray, y: np.ndarray, rng: np.random.Generator, test_fraction: float) -> Split:
     order = rng.permutation(len(x))
     x, y, test = x[order].astype(np.float32), y[order].astype(np.int64), int(len(x) * test_fraction)

@@ -1,7 +1,8 @@
 """1969, Minsky and Papert: no single layer computes exclusive or. A hidden layer of four units does.
 
 First the perceptron is trained on XOR and fails, since no line leaves two opposite corners on one side. Then 2-4-1 is
-trained from ten different starts and has to classify every noisy test point each time.
+trained from ten different starts and has to classify every noisy test point each time. Of the rates 0.03, 0.1 and 0.3
+only 0.1 was always right on five validation splits of the training part, with weight decay or without.
 """
 
 import sys

@@ -14,14 +14,14 @@ from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.optimizers import AdamW
 from tinytorch.core.training import CosineSchedule, CrossEntropyLoss, Trainer
 
-SMOOTHING = 0.1
+HOW = models.TRAINING["mlp"]
 
 MILESTONE = report.Milestone(
     name="mlp",
     title="1986: the revival of the multi-layer perceptron",
     claim="64-64-32-10 reads at least 97 % of 360 held-out digits (UCI, 8x8)",
     required=0.97,
-    epochs=60,
+    epochs=HOW.epochs,
     quick_epochs=15,
     folder=Path(__file__).parent,
 )
@@ -32,17 +32,18 @@ def achieve(run: report.Run) -> report.Achievement:
     np.random.seed(run.seed)
     model = models.mlp()
 
-    batches = DataLoader(TensorDataset(data.x_train, data.y_train), batch_size=64, shuffle=True, seed=run.seed)
-    optimizer = AdamW(model.parameters(), weight_decay=0.3)
-    schedule = CosineSchedule(max_lr=0.01, min_lr=0.0001, total_epochs=run.epochs)
-    trainer = Trainer(model, optimizer, CrossEntropyLoss(label_smoothing=SMOOTHING), schedule)
+    digits = TensorDataset(data.x_train, data.y_train)
+    batches = DataLoader(digits, batch_size=HOW.batch_size, shuffle=True, seed=run.seed)
+    optimizer = AdamW(model.parameters(), weight_decay=HOW.weight_decay)
+    schedule = CosineSchedule(HOW.max_lr, HOW.min_lr, run.epochs)
+    trainer = Trainer(model, optimizer, CrossEntropyLoss(label_smoothing=HOW.smoothing), schedule)
     losses = run.train(trainer, batches, "mlp")
 
     predicted = model.predict(data.x_test).argmax(1)
     right = predicted == data.y_test
 
     figure, (curve, matrix, mistakes) = plots.panels(MILESTONE.title, 3)
-    plots.loss_curve(curve, {"loss": losses}, "training loss, smoothed labels", least=plots.entropy(SMOOTHING, 10))
+    plots.loss_curve(curve, {"loss": losses}, "training loss, smoothed labels", least=plots.entropy(HOW.smoothing, 10))
     plots.confusion_matrix(matrix, data.y_test, predicted, 10, f"held-out digits: {right.sum()} of {right.size} right")
     wrong = np.flatnonzero(~right)[:9]
     names = [f"{data.y_test[i]} read as {predicted[i]}" for i in wrong]

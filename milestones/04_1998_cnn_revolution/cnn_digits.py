@@ -14,14 +14,14 @@ from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.optimizers import AdamW
 from tinytorch.core.training import CosineSchedule, CrossEntropyLoss, Trainer
 
-SMOOTHING = 0.1
+HOW = models.TRAINING["cnn"]
 
 MILESTONE = report.Milestone(
     name="cnn",
     title="1998: the convolutional revolution",
     claim="two convolutions and a linear layer read at least 98 % of 360 held-out digits (UCI, 8x8)",
     required=0.98,
-    epochs=30,
+    epochs=HOW.epochs,
     quick_epochs=10,
     folder=Path(__file__).parent,
 )
@@ -32,17 +32,18 @@ def achieve(run: report.Run) -> report.Achievement:
     np.random.seed(run.seed)
     model = models.cnn()
 
-    batches = DataLoader(TensorDataset(data.x_train, data.y_train), batch_size=64, shuffle=True, seed=run.seed)
-    optimizer = AdamW(model.parameters(), weight_decay=0.1)
-    schedule = CosineSchedule(max_lr=0.01, min_lr=0.0001, total_epochs=run.epochs)
-    trainer = Trainer(model, optimizer, CrossEntropyLoss(label_smoothing=SMOOTHING), schedule)
+    digits = TensorDataset(data.x_train, data.y_train)
+    batches = DataLoader(digits, batch_size=HOW.batch_size, shuffle=True, seed=run.seed)
+    optimizer = AdamW(model.parameters(), weight_decay=HOW.weight_decay)
+    schedule = CosineSchedule(HOW.max_lr, HOW.min_lr, run.epochs)
+    trainer = Trainer(model, optimizer, CrossEntropyLoss(label_smoothing=HOW.smoothing), schedule)
     losses = run.train(trainer, batches, "cnn")
 
     predicted = model.predict(data.x_test).argmax(1)
     right = predicted == data.y_test
 
     figure, (curve, matrix, filters) = plots.panels(MILESTONE.title, 3)
-    plots.loss_curve(curve, {"loss": losses}, "training loss, smoothed labels", least=plots.entropy(SMOOTHING, 10))
+    plots.loss_curve(curve, {"loss": losses}, "training loss, smoothed labels", least=plots.entropy(HOW.smoothing, 10))
     plots.confusion_matrix(matrix, data.y_test, predicted, 10, f"held-out digits: {right.sum()} of {right.size} right")
     learned = model[0].weight.data[:, 0]
     plots.tiles(filters, learned, [""] * len(learned), 4, "filters of the first layer (white: positive)")

@@ -1,9 +1,8 @@
 """2024, the systems age: the milestones' networks made small and quick by five stages, and what each stage was worth.
 
 The reference is each network with its pinned weights, run op by op by NumPy; both sides use one thread and take turns.
-Calibration and fine-tuning see training data alone; the recipes' settings, though, were compared on the examples that
-are counted here. A stage is timed on top of those before it: what fewer and smaller products save shows once the calls
-around them are gone.
+Calibration, fine-tuning and the choice of the recipes' settings see training data alone. A stage is timed on top of
+those before it: what fewer and smaller products save shows once the calls around them are gone.
 """
 
 import argparse

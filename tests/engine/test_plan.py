@@ -25,6 +25,7 @@ from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Packed
 from tinytorch.core.tensor import apply
 from tinytorch.engine import ops
+from tinytorch.engine.dispatch import use_backend
 from tinytorch.engine.formats import Grid, Int8
 from tinytorch.engine.plan import Plan, PlanError, capture
 from tinytorch.engine.verify import NMSE_BOUND, nmse
@@ -197,10 +198,70 @@ def test_other_inputs_are_refused(wrong):
             call(wrong)
 
 
-def test_strided_input_is_taken():
-    model = built("mlp")
-    plan, wide = capture(model.predict, sample(1, 64)), sample(1, 128)
-    assert nmse(plan(wide[:, ::2]), model.predict(wide[:, ::2])) <= NMSE_BOUND
+@pytest.mark.parametrize("wrong", [None, [[0.0] * 64], 3.0])
+def test_what_is_no_array_is_refused(wrong):
+    with pytest.raises(TypeError, match=f"plan: x is a {type(wrong).__name__}; give a NumPy array"):
+        capture(built("mlp").predict, sample(1, 64))(wrong)
+
+
+@pytest.mark.parametrize("shape", [(0, 64), (2, 0)])
+def test_nothing_is_not_captured(shape):
+    with pytest.raises(PlanError, match=rf"the example is \({shape[0]}, {shape[1]}\); a plan for no elements would"):
+        capture(Linear(shape[1], 3).predict, np.zeros(shape, np.float32))
+
+
+def layouts_of(x: np.ndarray) -> Iterator[np.ndarray]:
+    """The same values with gaps, backwards, in another order of axes, at an odd address, and not to be written to."""
+    wide = np.full([2 * n for n in x.shape], np.nan, np.float32)[(..., *[slice(None, None, 2)] * x.ndim)]
+    wide[...] = x
+    yield wide
+    yield x[..., ::-1].copy()[..., ::-1]
+    yield np.asfortranarray(x)
+    odd = np.frombuffer(bytearray(x.nbytes + 1), np.float32, x.size, offset=1).reshape(x.shape)
+    odd[...] = x
+    assert not odd.flags.aligned
+    yield odd
+    yield np.frombuffer(x.tobytes(), np.float32).reshape(x.shape)
+
+
+@pytest.mark.parametrize("name", ["f32", "int8"])
+def test_any_layout_of_the_input_is_taken(name):
+    model, x = built("cnn") if name == "f32" else quantized_cnn(), sample(3, 1, 8, 8)
+    plan = capture(model.predict, x)
+    for other in layouts_of(x):
+        np.testing.assert_array_equal(plan(other), plan(x))
+    own = plan._kept[0] if plan._question else plan._idle[0]
+    own.inputs[0][...] = x
+    np.testing.assert_array_equal(plan(own.inputs[0]), plan(x))  # the plan's own memory as a query
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("name", ["f32", "int8"])
+def test_odd_values_stay_in_their_row_and_are_those_of_the_eager_model(name, odd):
+    """On integers nan is the code 0 and infinities are the ends of the grid, as eagerly."""
+    model, x = built("cnn") if name == "f32" else quantized_cnn(), np.abs(sample(3, 1, 8, 8))
+    plan, plain = capture(model.predict, x), x.copy()
+    x[1, 0, 3, 3] = odd
+    with use_backend("numpy"), np.errstate(all="ignore"):
+        expected = model.predict(x)
+    np.testing.assert_allclose(plan(x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(plan(x)[[0, 2]], plan(plain)[[0, 2]])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (5, 1, 1, 1)])
+@pytest.mark.parametrize("quantised", [False, True])
+def test_axes_of_size_one(shape, quantised):
+    np.random.seed(0)
+    model = Sequential(Conv2d(1, 1, 1), ReLU(), Conv2d(1, 1, 3, padding=1), Flatten(), Linear(1, 1)).eval()
+    x = sample(*shape)
+    model = quantize(model, x) if quantised else model
+    np.testing.assert_allclose(capture(model.predict, x)(x), model.predict(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_single_number():
+    x = np.array(3, np.float32)
+    plan = capture(lambda x: (Tensor(x) * Tensor(x)).data, x)
+    assert plan(x) == 9 and plan(x).shape == ()
 
 
 def test_nan_goes_through():

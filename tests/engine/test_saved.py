@@ -120,12 +120,63 @@ def set_in(*path):
     (set_in("output", 50), "its graph makes no sense"),
     (set_in("inputs", 0, "dtype", "object"), "p.plan: "),
     (set_in("nodes", []), "p.plan: "),
+    (set_in("threads", 0), "it asks for 0 threads; 1 to 4096 can be given"),
+    (set_in("threads", float("inf")), "its graph makes no sense"),
+    (set_in("inputs", 0, "shape", 0, float("inf")), "its graph makes no sense"),
+    (set_in("nodes", 0, "params", "margin", [-1, 1]), r"conv2d has margin \(-1, 1\), which no rewrite gives"),
+    (set_in("nodes", 0, "params", "margin", [1, 2**40]), "has margin"),
+    (set_in("nodes", 0, "params", "margin", 3), "has margin"),
+    (set_in("nodes", 0, "params", "activation", "tanh"), "conv2d has activation 'tanh', which no rewrite gives"),
+    (set_in("nodes", 0, "params", "pool", 2), "conv2d has pool 2"),
+    (set_in("nodes", 0, "params", "grid", [0.1, 3]), "conv2d has grid"),
+    (set_in("nodes", 0, "params", "grid", {"grid": [0.1, 256]}), "conv2d has grid"),
+    (set_in("nodes", 0, "params", "grid", {"grid": [float("nan"), 3]}), "conv2d has grid"),
 ])  # fmt: skip
 def test_a_forged_file_is_refused(tmp_path, change, says):
     plan, _ = built("f32")
     (tmp_path / "p.plan").write_bytes(forged(plan, change))
     with pytest.raises(PlanError, match=says):
         Plan.load(tmp_path / "p.plan")
+
+
+def test_an_output_in_bytes_is_refused(tmp_path):
+    plan, _ = built("int8")
+    (tmp_path / "p.plan").write_bytes(forged(plan, set_in("output", 1)))
+    with pytest.raises(PlanError, match=r"p.plan: plan: its output is uint8; plans answer in float32"):
+        Plan.load(tmp_path / "p.plan")
+
+
+def every_place(about, at=()):
+    """The paths to all that a description consists of."""
+    if at:
+        yield at
+    for key in about if isinstance(about, dict) else range(len(about)) if isinstance(about, list) else ():
+        yield from every_place(about[key], (*at, key))
+
+
+NONSENSE = [
+    None, -1, 0, 1, 7, 2**31, 2**63, 1.5, float("inf"), "x", "c0", "uint8", [], [2, 2], [-1, -1], {}, True,
+    {"grid": [0, 300]}, {"slice": [None, None, -1]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["f32", "norm", "int8", "sparse int8"])
+def test_nonsense_anywhere_in_a_forged_file_is_refused_or_harmless(tmp_path, kind):
+    """The checksum fits, so only the checks behind it stand between the file and the kernels."""
+    plan, _ = built(kind)
+    places = list(every_place(json.loads(saved.header(saved.to_bytes(plan.graph, 1))[saved.METADATA])))
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(150):
+        place, value = places[rng.integers(len(places))], NONSENSE[rng.integers(len(NONSENSE))]
+        (tmp_path / "p.plan").write_bytes(forged(plan, set_in(*place, value)))
+        try:
+            again = Plan.load(tmp_path / "p.plan")
+        except PlanError:
+            refused += 1
+        else:
+            answer = again(*(np.ones(v.shape, v.dtype) for v in again.graph.inputs))
+            assert answer.shape == again.graph.output.shape
+    assert refused > 100
 
 
 def test_a_missing_file_and_a_folder_that_is_none(tmp_path):

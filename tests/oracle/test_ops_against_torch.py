@@ -86,6 +86,8 @@ CASES: list[Case] = [
     ("linear", {}, (normal(128, 784), normal(784, 70), normal(70)), lambda x, w, b: F.linear(x, w.T, b)),
     ("layer_norm", {"eps": 1e-5}, (normal(7, 37), normal(37), normal(37)), lambda x, *wb: F.layer_norm(x, (37,), *wb)),
     ("layer_norm", {"eps": 0.1}, (normal(2, 3, 4), X[0, :4], X[1, :4]), lambda x, *wb: F.layer_norm(x, (4,), *wb, 0.1)),
+    ("binary_cross_entropy", {}, (RNG.uniform(0.01, 0.99, (40, 30)), RNG.uniform(0, 1, (40, 30))),
+     F.binary_cross_entropy),
     *[("pow", {"exponent": e}, (positive(3, 5),), partial(power, e)) for e in (2, 3, -1, 0.5, 0, 1)],
     *[("pow", {"exponent": e}, (halves(9, 9),), partial(power, e)) for e in (0, 1, 2, 3)],
     *[("gelu", {"approximate": form}, (WIDE,), partial(F.gelu, approximate=form)) for form in ("none", "tanh")],
@@ -105,6 +107,8 @@ NO_COUNTERPART = {
     "dropout": "its masks are random; known answers of the generator are in test_dropout",
     "compare": "no gradient, and NumPy's own comparison",
     "sign": "no gradient, and NumPy's own sign",
+    "sum_of_squares": "no gradient, compared as part of clipping, in test_training_against_torch",
+    "scale_to_norm": "likewise",
 }
 
 

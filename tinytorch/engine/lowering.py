@@ -36,7 +36,10 @@ def lower(graph: Graph) -> tuple[Program, list[str]]:
     for node in graph.nodes:
         refs[id(node.out)] = lower_node(build, node, refs)
         labels.update((id(step), node.op) for step in build.steps if id(step) not in labels)
-    output = whole(build, refs[id(graph.output)])
+    result = refs[id(graph.output)]
+    if result.dtype != np.float32:
+        raise PlanError(f"plan: its output is {result.dtype}; plans answer in float32: convert it last")
+    output = whole(build, result)
     build.fold()
     program = build.finish([output])
     return program, [labels.get(id(step), "copy") for step in program.steps]

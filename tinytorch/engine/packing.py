@@ -38,7 +38,7 @@ def unpack(name: str, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> F
             raise ValueError(f"unknown kind {about['kind']!r}; known: {Int8.kind}, {Sparse.kind}")
         check(packed)
         return packed
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise ValueError(f"packed weight {name} is damaged ({error!r})") from error
 
 

@@ -85,7 +85,7 @@ class Plan:
 
     def __call__(self, x: np.ndarray, *more: np.ndarray) -> np.ndarray:
         """The model's answer, a new array. PlanError for inputs of other shapes or dtypes than those captured,
-        IndexError for ids out of range.
+        TypeError for what is no array, IndexError for ids out of range.
         """
         if self._question and not more and type(x) is ARRAY:  # of a small net's microsecond Python is the largest part
             y = empty(self._shape, FLOAT32)
@@ -101,6 +101,9 @@ class Plan:
 
     def _answer(self, inputs: tuple[np.ndarray, ...], one_by_one: bool = False) -> np.ndarray:
         """What `__call__` gives, for any inputs, in memory that no other run has."""
+        for x in inputs:
+            if not hasattr(x, "dtype"):
+                raise TypeError(f"plan: x is a {type(x).__name__}; give a NumPy array")
         if [(x.shape, x.dtype) for x in inputs] != self._expected:
             self._refuse(inputs)
         for check in self._checks:
@@ -140,8 +143,10 @@ class Plan:
             raise PlanError(str(error)) from error
         try:
             return cls(graph, threads)
-        except PlanError as error:
+        except (PlanError, MemoryError) as error:
             raise PlanError(f"{path}: {error}") from error
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:  # parameters that no lowering knows
+            raise PlanError(f"{path}: its graph makes no sense ({error!r}); save the plan again") from error
 
     @property
     def nbytes(self) -> int:
@@ -181,8 +186,10 @@ def capture(
     `rewrite` changes the graph in place before it is lowered; None leaves it as traced. Raises GraphError where the
     function cannot be traced, PlanError where an op has no kernel or the plan's answer differs from the eager one.
     """
-    examples = tuple(map(np.ascontiguousarray, examples))
+    examples = tuple(np.asarray(example, order="C") for example in examples)
     for example in examples:
+        if not example.size:
+            raise PlanError(f"capture: the example is {example.shape}; a plan for no elements would do nothing")
         if example.dtype not in INPUTS:
             raise PlanError(
                 f"capture: the example is {example.dtype}, plans compute in float32 and look up int64 ids; convert it "

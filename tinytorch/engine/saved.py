@@ -23,6 +23,7 @@ from tinytorch.engine.packing import describe, unpack
 METADATA, VERSION = "tinytorch-plan", 1
 # Parameters that rewrites add to an op; its shape rule does not know them.
 FUSED = ("activation", "pool", "margin", "grid")
+MOST_THREADS, MOST_MARGIN = 4096, 1024
 
 
 def to_bytes(graph: Graph, threads: int) -> bytes:
@@ -72,8 +73,11 @@ def from_bytes(content: bytes) -> tuple[Graph, int]:
     if plan.get("version") != VERSION:
         raise ValueError(f"it has version {plan.get('version')}, this program reads {VERSION}: update the older")
     try:
-        return rebuilt(plan, arrays), int(plan["threads"])
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        threads = int(plan["threads"])
+        if not 1 <= threads <= MOST_THREADS:
+            raise ValueError(f"it asks for {threads} threads; 1 to {MOST_THREADS} can be given")
+        return rebuilt(plan, arrays), threads
+    except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ValueError(f"its graph makes no sense ({error!r})") from error
 
 
@@ -101,12 +105,25 @@ def rebuilt(plan: dict[str, Any], arrays: dict[str, np.ndarray]) -> Graph:
 def check(node: Node) -> None:
     """ValueError unless the op, with what is fused to it, gives an output of the shape that is written down."""
     params = {name: value for name, value in node.params.items() if name not in FUSED}
+    wrong = [name for name in FUSED if name in node.params and not possible(name, node.params[name])]
+    if wrong:
+        raise ValueError(f"{node.op} has {wrong[0]} {node.params[wrong[0]]!r}, which no rewrite gives")
     specs = [v if v is None or v.dtype != np.uint8 else Spec(v.shape, np.dtype(np.float32)) for v in node.inputs]
     shape = OPS[node.op].shape(*specs, **params).shape
     if node.params.get("pool"):
         shape = (*shape[:2], shape[2] // 2, shape[3] // 2)
     if shape != node.out.shape:
         raise ValueError(f"{node.op} would give {shape}, the file says {node.out.shape}")
+
+
+def possible(name: str, value: Any) -> bool:
+    """Whether a rewrite may have added this: kernels believe it."""
+    if name == "grid":
+        return isinstance(value, Grid) and 0 < value.scale < np.inf and 0 <= value.zero_point <= 255
+    if name == "margin":
+        both = isinstance(value, tuple) and len(value) == 2
+        return both and all(type(n) is int and 0 <= n <= MOST_MARGIN for n in value)
+    return value == "relu" if name == "activation" else value is True
 
 
 def about(value: Value) -> dict[str, Any]:

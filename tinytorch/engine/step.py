@@ -77,6 +77,9 @@ class Step:
         """The loss before the update. PlanError for other shapes and types and while another thread is training,
         IndexError for class numbers or ids that are out of range; then nothing has changed.
         """
+        for name, given in (("x", x), ("y", y)):
+            if not hasattr(given, "dtype"):
+                raise TypeError(f"step: {name} is a {type(given).__name__}; give NumPy arrays")
         if not self.fits(x, y):
             raise PlanError(
                 f"step: the batch is {x.shape} {x.dtype}, {y.shape} {y.dtype}; captured were {self._x.shape} "

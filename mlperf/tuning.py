@@ -1,0 +1,132 @@
+"""Choosing a recipe's settings without the digits that are counted: `python -m mlperf tune`.
+
+The training part is split, stratified, into a part to fit and a part to validate, several times. The pinned reference
+saw the whole training part, so figures of it there would flatter: for each split a twin is trained on the part to fit,
+as the reference was, and takes its place. So what is measured is a recipe on networks like the reference.
+
+The criterion: a setting would pass the competition's gate on every one of the validation parts, and so would every
+setting that leaves out less and is like it otherwise, since one digit more or less decides and one lucky setting says
+little. Of those the one with the smallest file is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from leaderboard.gates import GATE_PERCENT
+from mlperf import pipeline
+from mlperf.costs import size_on_disk
+from mlperf.recipe import Recipe
+from mlperf.tasks import Task
+from tinytorch import datasets
+from tinytorch.core.dataloader import DataLoader, TensorDataset
+from tinytorch.core.layers import Layer
+from tinytorch.core.optimizers import AdamW
+from tinytorch.core.training import CosineSchedule, Trainer
+from tinytorch.models import TRAINING
+
+SPLITS, FRACTION = 5, 0.2
+KEPT_PERCENT = GATE_PERCENT["closed"]  # for the open division too, whose own gate is lower
+
+Settings = dict[str, Any]
+# What is tried, by division: how much is left out, and for how long the rest is then trained.
+TRIED: dict[str, list[Settings]] = {
+    "closed": [{"amount": amount} for amount in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)],
+    "open": [
+        {"method": "channels", "amount": amount, "finetune_epochs": epochs}
+        for epochs in (20, 60)
+        for amount in (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A setting on all splits: bytes on disk, and right answers of candidate and twin in each validation part."""
+
+    settings: Settings
+    bytes: tuple[int, ...]
+    right: tuple[int, ...]
+    twin: tuple[int, ...]
+
+    @property
+    def passes(self) -> bool:
+        """Whether it keeps enough of the twin's right answers in every split, in whole numbers as the gate counts."""
+        return all(100 * right >= KEPT_PERCENT * twin for right, twin in zip(self.right, self.twin))
+
+    @property
+    def mean_bytes(self) -> float:
+        return sum(self.bytes) / len(self.bytes)
+
+
+def validation_task(task: Task, seed: int, fraction: float = FRACTION) -> Task:
+    """The task with a split of its training part as its data: nothing can reach the digits that are counted."""
+    other = replace(task)
+    other.__dict__["data"] = datasets.validation_split(task.data, seed, fraction)
+    return other
+
+
+def twin(task: Task, seed: int, epochs: int | None = None) -> Layer:
+    """The task's network, trained on its training part as the reference was on the whole."""
+    how = TRAINING[task.name]
+    epochs = how.epochs if epochs is None else epochs
+    np.random.seed(seed)
+    model = task.build()
+    data = TensorDataset(task.data.x_train, task.data.y_train)
+    schedule = CosineSchedule(how.max_lr, how.min_lr, epochs)
+    trainer = Trainer(model, AdamW(model.parameters(), weight_decay=how.weight_decay), task.loss, schedule)
+    batches = DataLoader(data, batch_size=how.batch_size, shuffle=True, seed=seed)
+    for _ in range(epochs):
+        trainer.train_epoch(batches)
+    return model.eval()
+
+
+def candidate(model: Layer, task: Task, recipe: Recipe) -> Layer:
+    """The network after the two stages that change it."""
+    context = pipeline.Context.of(task)
+    state = pipeline.start(model, context)
+    for name in ("quantize", "prune"):
+        if getattr(recipe, name).enabled:
+            state = pipeline.FUNCTIONS[name](state, getattr(recipe, name), context)
+    return state.model
+
+
+def right(model: Layer, task: Task) -> int:
+    return int((task.labels(model.predict(task.data.x_test)) == task.data.y_test).sum())
+
+
+def trials(
+    task: Task,
+    tried: Sequence[Settings],
+    splits: int = SPLITS,
+    epochs: int | None = None,
+    progress: Callable[[], object] = lambda: None,
+) -> list[Trial]:
+    """Every setting on every split; `progress()` is called after each pair. `epochs` shortens the twins' training."""
+
+    def of_split(seed: int) -> Iterator[tuple[int, int, int]]:
+        mine = validation_task(task, seed)
+        model = twin(mine, seed, epochs)
+        of_twin = right(model, mine)
+        for settings in tried:
+            made = candidate(model, mine, Recipe().updated({"prune": settings}))
+            progress()
+            yield size_on_disk(made), right(made, mine), of_twin
+
+    columns = [list(of_split(seed)) for seed in range(splits)]
+    return [Trial(settings, *zip(*row)) for settings, row in zip(tried, zip(*columns))]
+
+
+def chosen(tried: Sequence[Trial]) -> Trial | None:
+    """The smallest of those that pass as all milder ones do; None where there is none."""
+
+    def milder(one: Trial, other: Trial) -> bool:
+        same = {**one.settings, "amount": 0} == {**other.settings, "amount": 0}
+        return same and one.settings["amount"] <= other.settings["amount"]
+
+    safe = [trial for trial in tried if all(other.passes for other in tried if milder(other, trial))]
+    return min(safe, key=lambda trial: trial.mean_bytes, default=None)
