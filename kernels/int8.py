@@ -14,18 +14,18 @@ than LONGEST products, for which int32 could overflow (declined).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
 
 from kernels import simd
-from kernels.conv import offsets, row_table
+from kernels.conv import along_images, longest_segments, row_table
 from kernels.cpu import PATH
 from kernels.layout import Geometry
 from kernels.machine import EXACT, Bytes, Floats, Ints, Words, kernel
-from kernels.matmul import MAX_ROWS, as_rows, row_block_for
-from kernels.product import panel_product, unchanged
+from kernels.matmul import Walk, along_matrix, as_rows, row_block_for
+from kernels.product import panel_product, rows_product, unchanged
 from kernels.program import FLOAT32, Builder, Ref, contiguous_strides
 from kernels.registry import lowers
 
@@ -108,10 +108,9 @@ def _sums_of_one_row(vectors: int) -> Any:
     return sums
 
 
-def _tile_product(height: int, vectors: int, pool: bool) -> Any:
+def tile_product(sums: Any, height: int, vectors: int, pool: bool) -> Any:
     """One tile from its sums to memory; with `pool` what leaves is the largest of each four rows."""
     masked, window = vectors == 1, 4 if pool else 1
-    sums = _sums_of_one_row(vectors) if height == 1 else _sums(height, vectors)
     largest = simd.int_tile(height, vectors, masked).pool if pool else njit(fastmath=EXACT)(unchanged)
     scaled = simd.int_tile(height // window, vectors, masked).scaled
     exits = simd.tile(height // window, vectors, masked)
@@ -131,12 +130,18 @@ def _tile_product(height: int, vectors: int, pool: bool) -> Any:
     return product
 
 
+def _tile_product(height: int, vectors: int, pool: bool) -> Any:
+    sums = _sums_of_one_row(vectors) if height == 1 else _sums(height, vectors)
+    return tile_product(sums, height, vectors, pool)
+
+
 def _panel_product(height: int, pool: bool) -> Any:
     return panel_product(_tile_product, height, pool, GROUP, EXACT)
 
 
 tall, short, one = (_panel_product(height, False) for height in (TALL, SHORT, 1))
 tall_pool, short_pool = (_panel_product(height, True) for height in (TALL, SHORT))
+all_rows = rows_product((tall, short, one), (TALL, SHORT), (tall_pool, short_pool), TALL, EXACT)
 
 
 @kernel(writes="c q", fastmath=EXACT)
@@ -162,21 +167,7 @@ def product_int8(
         source, target = simd.shift_bytes(a, image * a_image), image * c_image
         k, column = panel * b_panel, panel * PANEL
         columns = n - column
-        while end - r >= TALL:
-            if pool:
-                tall_pool(source, r, reading, b, k, first, column, columns, leaving, target)
-            else:
-                tall(source, r, reading, b, k, first, column, columns, leaving, target)
-            r += TALL
-        while end - r >= SHORT:
-            if pool:
-                short_pool(source, r, reading, b, k, first, column, columns, leaving, target)
-            else:
-                short(source, r, reading, b, k, first, column, columns, leaving, target)
-            r += SHORT
-        while r < end:
-            one(source, r, reading, b, k, first, column, columns, leaving, target)
-            r += 1
+        all_rows(source, r, end, reading, b, k, first, column, columns, leaving, target, pool)
 
 
 @njit(fastmath=EXACT, error_model="numpy")
@@ -288,26 +279,65 @@ def panels_of(codes: np.ndarray) -> np.ndarray:
 
 
 def multiply(
-    build: Builder, image: Ref, codes: np.ndarray, weight: Weight, bias: Ref | None, rows: np.ndarray,
-    segments: np.ndarray, y: Ref, out_rows: np.ndarray, steps: tuple[int, int, int, int], *, relu: bool, pool: bool,
-    grid: Any,
+    build: Builder, image: Ref, codes: np.ndarray, weight: Weight, bias: Ref | None, segments: np.ndarray, y: Ref,
+    walk: Walk, *, relu: bool, grid: Any, pool: bool = False,
 ) -> None:  # fmt: skip
-    """Add the step that writes y: tables in elements, codes (segments, length, n).
-
-    `steps`: how many images, from one to the next in the input and in the output, and the rows of the last one.
-    """
-    n, m, (images, a_image, c_image, last_m) = codes.shape[2], len(rows), steps
-    first = -int(weight.grid.zero_point) * codes.sum((0, 1), dtype=np.int64)
-    biases = build.constant(np.zeros(n, np.float32)) if bias is None else build.contiguous(bias)
-    row_block, as_codes = row_block_for(m, n, images), grid is not None
+    """Add the step that writes y, float32 or codes of `grid`; codes (segments, length, n), tables in elements."""
+    n = codes.shape[2]
+    row_block = row_block_for(walk.m, n, walk.images)
     build.step(
-        product_int8, image, build.constant(panels_of(codes).view(np.uint8)), build.constant(first.astype(np.int32)),
-        build.constant(weight.rescale), biases, build.constant(rows), build.constant(segments),
-        build.constant(out_rows), build.null if as_codes else y, y if as_codes else build.null,
-        images, a_image, c_image, m, last_m, row_block, n, len(segments), codes.shape[1],
-        relu, pool, as_codes, reciprocal(grid.scale) if as_codes else 0.0, float(grid.zero_point) if as_codes else 0.0,
-        items=images * -(-m // row_block) * -(-n // PANEL), cost_ns=2 * images * m * codes.size / OPS_PER_NS,
+        product_int8, image, build.constant(panels_of(codes).view(np.uint8)), *column_terms(build, codes, weight, bias),
+        build.constant(walk.rows), build.constant(segments), build.constant(walk.out_rows),
+        build.null if grid else y, y if grid else build.null,
+        walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n, len(segments), codes.shape[1],
+        relu, pool, *leaving(grid),
+        items=walk.items(row_block, n), cost_ns=2 * walk.images * walk.m * codes.size / OPS_PER_NS,
     )  # fmt: skip
+
+
+def column_terms(build: Builder, codes: np.ndarray, weight: Weight, bias: Ref | None) -> tuple[Ref, Ref, Ref]:
+    """For each column what its sum begins at, what one unit of it is worth, and what is added last."""
+    first = -int(weight.grid.zero_point) * codes.sum((0, 1), dtype=np.int64)
+    added = build.constant(np.zeros(codes.shape[2], np.float32)) if bias is None else build.contiguous(bias)
+    return build.constant(first.astype(np.int32)), build.constant(weight.rescale), added
+
+
+def leaving(grid: Any) -> tuple[bool, float, float]:
+    """Whether results leave as codes, and the grid's steps in a unit and zero point."""
+    return (False, 0.0, 0.0) if grid is None else (True, reciprocal(grid.scale), float(grid.zero_point))
+
+
+class Prepared(NamedTuple):
+    """What a convolution reads and where it writes, whatever way it multiplies; codes (segments, length, n)."""
+
+    image: Ref
+    codes: np.ndarray
+    segments: np.ndarray
+    y: Ref
+    walk: Walk
+
+
+def windows(
+    build: Builder, x: Ref, w: Weight, stride: Geometry, padding: Geometry, dilation: Geometry, pool: bool,
+    margin: Geometry, grid: Any,
+) -> Prepared:  # fmt: skip
+    """x (N,C,H,W) as codes, padded, and the windows that w (O,C,kh,kw) is multiplied with."""
+    o, c, kh, kw = w.codes.shape
+    image = codes_of(build, x, padding, w.grid)
+    segments = longest_segments((kh, kw), c, image.shape[3], dilation)
+    codes = w.codes.transpose(2, 3, 1, 0).reshape(-1, segments.length, o)
+    rows, out = row_table(image, (kh, kw), stride, dilation, pool)
+    shape = (x.shape[0], o, *out)
+    y = build.bordered(shape, margin) if grid is None else empty_codes(build, shape, margin, int(grid.zero_point))
+    return Prepared(image, codes, segments.starts, y, along_images(image, y, rows))
+
+
+def matrix(build: Builder, x: Ref, w: Weight, grid: Any) -> Prepared:
+    """x (m, k) as codes, and its rows, that w (k, n) is multiplied with."""
+    (m, k), (row, column), n = x.shape, x.strides, w.codes.shape[1]
+    image = codes_of(build, replace(x, shape=(1, 1, m, k), strides=(0, 1, row, column)), (0, 0), w.grid)
+    y = build.empty((m, n)) if grid is None else empty_codes(build, (1, n, m, 1))
+    return Prepared(image, w.codes[None], np.zeros(1, np.int64), y, along_matrix(m, k, n))
 
 
 @lowers("conv2d", "int8", dtypes=[INPUTS])
@@ -320,28 +350,10 @@ def conv2d(
 
     `pool` and `margin` as in `conv.correlate`; a border of codes is filled with the code of 0.
     """
-    o, c, kh, kw = w.codes.shape
-    if groups != 1 or c * kh * kw > LONGEST:
+    if groups != 1 or w.codes[0].size > LONGEST:
         return None
-    image = codes_of(build, x, padding, w.grid)
-    n, _, _, wd = image.shape
-    codes = w.codes.transpose(2, 3, 1, 0)
-    if dilation == (1, 1) and kw == wd:  # whole lines, so one run
-        segments, codes = offsets((1,), (0,)), codes.reshape(1, kh * kw * c, o)
-    elif dilation[1] == 1:
-        segments, codes = offsets((kh,), (dilation[0] * wd * c,)), codes.reshape(kh, kw * c, o)
-    else:
-        segments, codes = offsets((kh, kw), (dilation[0] * wd * c, dilation[1] * c)), codes.reshape(kh * kw, c, o)
-    rows, out = row_table(image, (kh, kw), stride, dilation, pool)
-    if grid is None:
-        y = build.bordered((n, o, *out), margin)
-    else:
-        y = empty_codes(build, (n, o, *out), margin, int(grid.zero_point))
-    out_rows, steps = offsets(out, y.strides[2:]), (n, image.strides[0], y.strides[0], len(rows))
-    if len(rows) == 1:  # one row an image: all of them are one matrix
-        rows, out_rows, steps = offsets((n,), steps[1:2]), offsets((n,), steps[2:3]), (1, 0, 0, n)
-    multiply(build, image, codes, w, bias, rows, segments, y, out_rows, steps,
-             relu=activation == "relu", pool=pool, grid=grid)  # fmt: skip
+    image, codes, segments, y, walk = windows(build, x, w, stride, padding, dilation, pool, margin, grid)
+    multiply(build, image, codes, w, bias, segments, y, walk, relu=activation == "relu", grid=grid, pool=pool)
     return y
 
 
@@ -350,16 +362,9 @@ def linear(
     build: Builder, x: Ref, w: Weight, bias: Ref | None = None, *, activation: str | None = None, grid: Any = None
 ) -> Ref | None:
     """x (..., k) float32 or codes, w (k, n), bias (n) -> (..., n); codes if `grid` is given."""
-    k, n = w.codes.shape
-    if k > LONGEST:
+    if len(w.codes) > LONGEST:
         return None
-    x, leading = as_rows(build, x), x.shape[:-1]
-    m, (row, column) = x.shape[0], x.strides
-    image = codes_of(build, replace(x, shape=(1, 1, m, k), strides=(0, 1, row, column)), (0, 0), w.grid)
-    y = build.empty((m, n)) if grid is None else empty_codes(build, (1, n, m, 1))
-    part = min(m, MAX_ROWS)
-    parts, rows = -(-m // part), np.arange(part, dtype=np.int64)
-    steps = (parts, part * k, part * n, m - (parts - 1) * part)
-    multiply(build, image, w.codes[None], w, bias, rows * k, np.zeros(1, np.int64), y, rows * n, steps,
-             relu=activation == "relu", pool=False, grid=grid)  # fmt: skip
-    return replace(y, shape=(*leading, n), strides=contiguous_strides((*leading, n)))
+    image, codes, segments, y, walk = matrix(build, as_rows(build, x), w, grid)
+    multiply(build, image, codes, w, bias, segments, y, walk, relu=activation == "relu", grid=grid)
+    shape = (*x.shape[:-1], w.codes.shape[1])
+    return replace(y, shape=shape, strides=contiguous_strides(shape))

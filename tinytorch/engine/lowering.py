@@ -23,7 +23,7 @@ class PlanError(ValueError):
 
 
 def lower(graph: Graph) -> tuple[Program, list[str]]:
-    """The program of a graph, and for each of its steps the op it belongs to. PlanError where a kernel is missing.
+    """The program of a graph, and for each step its op and what the lowering remarks; PlanError without a kernel.
 
     What depends on constants only is computed here. The program's inputs are the graph's, its output is row-major.
     """
@@ -34,7 +34,8 @@ def lower(graph: Graph) -> tuple[Program, list[str]]:
     labels: dict[int, str] = {}
     for node in graph.nodes:
         refs[id(node.out)] = lower_node(build, node, refs)
-        labels.update((id(step), node.op) for step in build.steps if id(step) not in labels)
+        new = [step for step in build.steps if id(step) not in labels]
+        labels.update((id(step), ", ".join(filter(None, (node.op, build.remarks.get(id(step)))))) for step in new)
     output = whole(build, refs[id(graph.output)])
     build.fold()
     program = build.finish([output])

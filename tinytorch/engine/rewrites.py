@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tinytorch.engine.formats import Grid, Int8
+from tinytorch.engine.block_sparse import BlockSparse
+from tinytorch.engine.formats import Format, Grid, Int8
 from tinytorch.engine.graph import Graph, Node, Value, constant
 
 # Ops whose kernels can end with a ReLU and take a scaled weight: name -> axis of the output channels in the weight.
@@ -107,11 +108,14 @@ def flatten_as_convolution(graph: Graph) -> None:
 
 
 def as_kernel(weight: Any, image: tuple[int, ...]) -> Any:
-    """A linear weight (C H W, n), array or int8 codes, as (n, C, H, W); None for other formats."""
+    """A linear weight (C H W, n), array, int8 codes or blocks, as (n, C, H, W); None for other formats."""
 
     def turned(w: np.ndarray) -> np.ndarray:
         return w.reshape(*image, w.shape[1]).transpose(3, 0, 1, 2)
 
+    if isinstance(weight, BlockSparse):
+        whole = as_kernel(weight.array if weight.codes8 is None else weight.codes8, image)
+        return BlockSparse.pack(whole, 0, weight.grid, execution=weight.execution)
     if isinstance(weight, Int8):
         return with_fields(weight, codes=turned(weight.codes), axis=0)
     return turned(weight) if isinstance(weight, np.ndarray) else None
@@ -120,7 +124,7 @@ def as_kernel(weight: Any, image: tuple[int, ...]) -> Any:
 def weight_codes(node: Node) -> Int8 | None:
     """The weight of a node that computes on integers."""
     operand = node.operand(1)
-    return operand if isinstance(operand, Int8) else None
+    return operand.integers(node.op) if isinstance(operand, Format) else None
 
 
 def keep_bytes(graph: Graph) -> None:

@@ -1,0 +1,329 @@
+"""Products with block-sparse weights, f32 and int8: the tiled products, in which each panel skips what is zero.
+
+The tiles are those of `product.py` and `int8.py`. There all panels of B share one list of segments of A; here each has
+its own, of the pieces (a few consecutive k) in which any of its columns has a weight that is not zero, and B holds those
+pieces alone. So linear layers and convolutions, bias, ReLU, pooling and rounding to the next grid are as in the dense
+products, and a piece that is left out costs neither time nor memory. What an input of nan or infinity would have made
+of a weight that is zero is left out with it.
+
+A weight whose kept share is above the break-even is handed to the dense lowering, which is then quicker. Either way a
+remark beside the step says so. Left out: groups (dense), weights that are inputs (their zeros are not known).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numba import njit
+
+from kernels import conv, int8, matmul, product, simd
+from kernels.conv import along_images, longest_segments, row_table
+from kernels.int8 import GROUP, INPUTS, OPS_PER_NS, TALL, column_terms, panels_of
+from kernels.layout import Geometry
+from kernels.machine import CONTRACT, EXACT, Bytes, Floats, Ints, Words, kernel
+from kernels.matmul import FLOPS_PER_NS, K_BLOCK, Walk, along_matrix, as_rows, row_block_for
+from kernels.product import BIAS, SUM, ZEROS, panel_product, rows_product
+from kernels.program import Builder, Ref, contiguous_strides
+from kernels.registry import lowers
+
+PANEL = simd.PANEL
+DEPTH = 4  # positions of a piece of floats, where blocks lie that way
+
+
+class Weight(Protocol):
+    """What is asked of a block-sparse weight.
+
+    `array` float32; `integers(op)`: its int8 codes where that op computes on integers; `execution`: "measured", or
+    "blocks" or "dense" where that is decided already.
+    """
+
+    @property
+    def array(self) -> np.ndarray: ...
+    @property
+    def execution(self) -> str: ...
+    def integers(self, op_name: str) -> Any: ...
+
+
+# -- kernels -----------------------------------------------------------------------------------------------------------
+
+
+@kernel(writes="c", fastmath=CONTRACT)
+def product_blocks(
+    a: Floats, b: Floats, bias: Floats, rows: Ints, segments: Ints, lists: Ints, out_rows: Ints, c: Floats,
+    images: int, a_image: int, c_image: int, m: int, last_m: int, row_block: int, n: int, length: int, parts: int,
+    has_bias: int, relu: int, pool: int, lo: int, hi: int,
+) -> None:  # fmt: skip
+    """C[image, r, :n] = bias + sum over the listed k of A[image, r, k] B[k, :n], clamped below at 0 if relu.
+
+    Items: images x panels x row blocks, as in `product`. lists (parts, panels, 3): the first of the segments of
+    `length` positions that a panel reads, how many, and where its B begins; each part is added to the one before.
+    """
+    row_blocks, panels = (m + row_block - 1) // row_block, (n + PANEL - 1) // PANEL
+    for part in range(parts):
+        last = part == parts - 1
+        start = SUM if part > 0 else (BIAS if has_bias else ZEROS)
+        leaving = (bias, start, relu if last else 0, c, out_rows)
+        for item in range(lo, hi):
+            image, rest = item // (panels * row_blocks), item % (panels * row_blocks)
+            panel, r = rest // row_blocks, rest % row_blocks * row_block
+            end = min(r + row_block, last_m if image == images - 1 else m)
+            mine = simd.shift_ints(lists, 3 * (part * panels + panel))
+            reading = (rows, simd.shift_ints(segments, mine[0]), mine[1], length, 1)
+            source, first = simd.shift(a, image * a_image), panel * PANEL
+            product.all_rows(
+                source, r, end, reading, b, mine[2], PANEL, first, n - first, leaving, image * c_image, pool
+            )
+
+
+def _sums_of_one_row(vectors: int) -> Any:
+    """The sums of a single row over segments of one group each, as four partial ones; compare `int8`."""
+    start, row_pointers, dot, add, zeros, *_ = simd.int_tile(1, vectors, masked=vectors == 1)
+
+    @njit(fastmath=EXACT, error_model="numpy")
+    def sums(a, r, reading, b, k, first, column, columns):
+        rows, segments, n_segments, _ = reading
+        acc, acc1, acc2, acc3 = start(first, column, columns), zeros(), zeros(), zeros()
+        a_row = row_pointers(a, rows, r)
+        s = 0
+        while s + 4 <= n_segments:
+            acc = dot(acc, a_row, segments[s], b, k)
+            acc1 = dot(acc1, a_row, segments[s + 1], b, k + GROUP * PANEL)
+            acc2 = dot(acc2, a_row, segments[s + 2], b, k + 2 * GROUP * PANEL)
+            acc3 = dot(acc3, a_row, segments[s + 3], b, k + 3 * GROUP * PANEL)
+            s += 4
+            k += 4 * GROUP * PANEL
+        while s < n_segments:
+            acc = dot(acc, a_row, segments[s], b, k)
+            s += 1
+            k += GROUP * PANEL
+        return add(add(acc, acc1), add(acc2, acc3))
+
+    return sums
+
+
+def _one_row(height: int, vectors: int, pool: bool) -> Any:
+    return int8.tile_product(_sums_of_one_row(vectors), height, vectors, pool)
+
+
+one = panel_product(_one_row, 1, False, GROUP, EXACT)
+all_rows = rows_product(
+    (int8.tall, int8.short, one), (TALL, int8.SHORT), (int8.tall_pool, int8.short_pool), TALL, EXACT
+)
+
+
+@kernel(writes="c q", fastmath=EXACT)
+def product_blocks_int8(
+    a: Bytes, b: Bytes, first: Words, rescale: Floats, bias: Floats, rows: Ints, segments: Ints, lists: Ints,
+    out_rows: Ints, c: Floats, q: Bytes,
+    images: int, a_image: int, c_image: int, m: int, last_m: int, row_block: int, n: int, relu: int, pool: int,
+    as_codes: int, inverse: float, zero_point: float, lo: int, hi: int,
+) -> None:  # fmt: skip
+    """c or q[image, r, :n] = exit(first + sum over the listed k of A[image, r, k] B[k, :n]), as in `product_int8`.
+
+    lists (panels, 3): the first of the segments of GROUP bytes that a panel reads, how many, and where its B begins.
+    """
+    row_blocks, panels = (m + row_block - 1) // row_block, (n + PANEL - 1) // PANEL
+    leaving = (rescale, bias, relu, as_codes, inverse, zero_point, c, q, out_rows)
+    for item in range(lo, hi):
+        image, rest = item // (panels * row_blocks), item % (panels * row_blocks)
+        panel, r = rest // row_blocks, rest % row_blocks * row_block
+        end = min(r + row_block, last_m if image == images - 1 else m)
+        mine = simd.shift_ints(lists, 3 * panel)
+        reading = (rows, simd.shift_ints(segments, mine[0]), mine[1], GROUP)
+        source, column = simd.shift_bytes(a, image * a_image), panel * PANEL
+        all_rows(
+            source, r, end, reading, b, mine[2], first, column, n - column, leaving, image * c_image, pool
+        )
+
+
+# -- which pieces are kept ---------------------------------------------------------------------------------------------
+
+
+class Pieces(NamedTuple):
+    """A weight in pieces of consecutive positions by PANEL columns.
+
+    `values` (panels, pieces, ...) as the product reads them, `starts` (pieces,) where each begins in a row of A,
+    `kept` (panels, pieces) whether it holds anything but zeros.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray
+    kept: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, segments: np.ndarray, length: int, depth: int) -> Pieces:
+        """values (panels, segments, pieces of a segment, ...); a segment is so long, a piece so deep."""
+        starts = (segments[:, None] + np.arange(0, length, depth)).ravel()
+        values = values.reshape(values.shape[0], len(starts), *values.shape[3:])
+        return cls(values, starts, values.reshape(*values.shape[:2], -1).any(2))
+
+    @classmethod
+    def of_codes(cls, codes: np.ndarray, segments: np.ndarray) -> Pieces:
+        """codes (segments, length, n) int8."""
+        return cls.of(panels_of(codes), segments, codes.shape[1], GROUP)
+
+    @classmethod
+    def of_floats(cls, matrix: np.ndarray, segments: np.ndarray) -> Pieces:
+        """matrix (segments, length, n) float32; single positions where segments are no multiples of DEPTH."""
+        count, length, n = matrix.shape
+        depth, panels = (DEPTH if length % DEPTH == 0 else 1), -(-n // PANEL)
+        full = np.zeros((count, length, panels * PANEL), np.float32)
+        full[..., :n] = matrix
+        values = full.reshape(count, length // depth, depth, panels, PANEL).transpose(3, 0, 1, 2, 4)
+        return cls.of(values, segments, length, depth)
+
+    @property
+    def share(self) -> float:
+        """How much is kept."""
+        return float(self.kept.mean())
+
+    def listed(self, longest: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The kept pieces as the kernels take them: B, segments, lists (parts, panels, 3).
+
+        Parts are as many as the panel with most pieces needs to have at most `longest` in each.
+        """
+        most = int(self.kept.sum(1).max())
+        parts = 1 if longest is None else max(1, -(-most // longest))
+        panels = [np.array_split(np.flatnonzero(kept), parts) for kept in self.kept]
+        order = [(panel, panels[panel][part]) for part in range(parts) for panel in range(len(panels))]
+        counts = np.array([len(ids) for _, ids in order], np.int64)
+        begin = np.cumsum(counts) - counts
+        piece = int(np.prod(self.values.shape[2:]))
+        b = np.concatenate([self.values[panel, ids] for panel, ids in order])
+        segments = np.concatenate([self.starts[ids] for _, ids in order])
+        return b, segments, np.stack([begin, counts, begin * piece], 1)
+
+
+# -- lowerings ---------------------------------------------------------------------------------------------------------
+
+BREAK_EVEN = 0.9
+BREAK_EVEN_INT8 = 0.9
+
+
+def pays(w: Weight, pieces: Pieces, break_even: float) -> bool:
+    """Whether to skip blocks: as the weight says, else where less than the break-even is kept."""
+    return w.execution == "blocks" or (w.execution == "measured" and pieces.share < break_even)
+
+
+def skipping(build: Builder, pieces: Pieces) -> None:
+    """Say at the step added last that it skips blocks."""
+    build.remark(f"blocks kept {100 * pieces.share:.0f} %")
+
+
+def dense(build: Builder, pieces: Pieces, y: Ref | None) -> Ref | None:
+    """y, which a dense lowering made; says so at its last step."""
+    if y is not None:
+        build.remark(f"dense: {100 * pieces.share:.0f} % of its blocks are kept")
+    return y
+
+
+def multiply(
+    build: Builder, a: Ref, pieces: Pieces, bias: Ref | None, y: Ref, walk: Walk, n: int, *, relu: bool,
+    pool: bool = False,
+) -> None:  # fmt: skip
+    """Add the step that writes y (rows, n), with the rows of float32 `a` and of y as `walk` says."""
+    length = pieces.values.shape[2]
+    b, segments, lists = pieces.listed(None if pool else K_BLOCK // length)
+    row_block = row_block_for(walk.m, n, walk.images)
+    build.step(
+        product_blocks, a, constant(build, b), build.null if bias is None else build.contiguous(bias),
+        build.constant(walk.rows), constant(build, segments), build.constant(lists), build.constant(walk.out_rows), y,
+        walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n, length,
+        len(lists) // len(pieces.kept), bias is not None, relu, pool,
+        items=walk.items(row_block, n), cost_ns=2 * walk.images * walk.m * b.size / FLOPS_PER_NS,
+    )  # fmt: skip
+
+
+def multiply_int8(
+    build: Builder, made: int8.Prepared, pieces: Pieces, w: Any, bias: Ref | None, *, relu: bool, grid: Any,
+    pool: bool = False,
+) -> None:  # fmt: skip
+    """The same on integers, with the codes that leave on `grid`, or float32."""
+    image, codes, _, y, walk = made
+    n, (b, segments, lists) = codes.shape[2], pieces.listed()
+    row_block = row_block_for(walk.m, n, walk.images)
+    build.step(
+        product_blocks_int8, image, constant(build, b.view(np.uint8)), *column_terms(build, codes, w, bias),
+        build.constant(walk.rows), constant(build, segments), build.constant(lists), build.constant(walk.out_rows),
+        build.null if grid else y, y if grid else build.null,
+        walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n, relu, pool, *int8.leaving(grid),
+        items=walk.items(row_block, n), cost_ns=2 * walk.images * walk.m * b.size / OPS_PER_NS,
+    )  # fmt: skip
+
+
+def constant(build: Builder, values: np.ndarray) -> Ref:
+    """A constant that has an address even where nothing is kept."""
+    return build.constant(values if values.size else np.zeros(1, values.dtype))
+
+
+@lowers("linear", "blocks", dtypes=[INPUTS])
+def linear(
+    build: Builder, x: Ref, w: Weight, bias: Ref | None = None, *, activation: str | None = None, grid: Any = None
+) -> Ref | None:
+    """x (..., k), w (k, n), bias (n) -> (..., n), as `matmul.linear`; as `int8.linear` where w is on integers.
+
+    Declined in eager calls where dense is quicker: what packs weights at every call is no part of this.
+    """
+    codes, relu, whole = w.integers("linear"), activation == "relu", np.zeros(1, np.int64)
+    if codes is not None:
+        pieces = Pieces.of_codes(codes.codes[None], whole)
+        if not pays(w, pieces, BREAK_EVEN_INT8) or len(codes.codes) > int8.LONGEST:
+            return dense(build, pieces, int8.linear(build, x, codes, bias, activation=activation, grid=grid))
+        made = int8.matrix(build, as_rows(build, x), codes, grid)
+        multiply_int8(build, made, pieces, codes, bias, relu=relu, grid=grid)
+        y = made.y
+    else:
+        pieces = Pieces.of_floats(w.array[None], whole)
+        if not pays(w, pieces, BREAK_EVEN):
+            return None if build.eager else dense(
+                build, pieces, matmul.linear(build, x, build.constant(w.array), bias, activation=activation)
+            )
+        rows, n = as_rows(build, x), w.array.shape[1]
+        rows = rows if rows.strides[1] == 1 else build.contiguous(rows)
+        y = build.empty((rows.shape[0], n))
+        multiply(build, rows, pieces, bias, y, along_matrix(rows.shape[0], rows.strides[0], n), n, relu=relu)
+    skipping(build, pieces)
+    shape = (*x.shape[:-1], w.array.shape[1])
+    return replace(y, shape=shape, strides=contiguous_strides(shape))
+
+
+@lowers("conv2d", "blocks", dtypes=[INPUTS])
+def conv2d(
+    build: Builder, x: Ref, w: Weight, bias: Ref | None = None, *, stride: Geometry, padding: Geometry,
+    dilation: Geometry, groups: int, activation: str | None = None, pool: bool = False, margin: Geometry = (0, 0),
+    grid: Any = None,
+) -> Ref | None:  # fmt: skip
+    """x (N,C,H,W), w (O,C,kh,kw), bias (O) -> (N,O,OH,OW), as `conv.conv2d`; as `int8.conv2d` where w is on integers.
+
+    Declined in eager calls where dense is quicker, as `linear`.
+    """
+    codes, relu, (o, c, *kernel) = w.integers("conv2d"), activation == "relu", w.array.shape
+    how: dict[str, Any] = {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "activation": activation,
+        "pool": pool, "margin": margin,
+    }  # fmt: skip
+    segments, length = longest_segments((kernel[0], kernel[1]), c, x.shape[3] + 2 * padding[1], dilation)
+    whole = (w.array if codes is None else codes.codes).transpose(2, 3, 1, 0)
+    if codes is not None:
+        if groups != 1 or codes.codes[0].size > int8.LONGEST:
+            return None
+        pieces = Pieces.of_codes(whole.reshape(-1, length, o), segments)
+        if not pays(w, pieces, BREAK_EVEN_INT8):
+            return dense(build, pieces, int8.conv2d(build, x, codes, bias, **how, grid=grid))
+        made = int8.windows(build, x, codes, stride, padding, dilation, pool, margin, grid)
+        multiply_int8(build, made, pieces, codes, bias, relu=relu, grid=grid, pool=pool)
+        y = made.y
+    else:
+        pieces = Pieces.of_floats(whole.reshape(-1, length, o), segments)
+        if groups != 1 or not pays(w, pieces, BREAK_EVEN):
+            return None if build.eager else dense(
+                build, pieces, conv.conv2d(build, x, build.constant(w.array), bias, **how)
+            )
+        image = conv.padded(build, x, padding)
+        rows, out = row_table(image, (kernel[0], kernel[1]), stride, dilation, pool)
+        y = build.bordered((x.shape[0], o, *out), margin)
+        multiply(build, image, pieces, bias, y, along_images(image, y, rows), o, relu=relu, pool=pool)
+    skipping(build, pieces)
+    return y
