@@ -107,7 +107,7 @@ def correlate(
 
     With `pool` only the largest of each 2 x 2 results. `margin`: how wide a border of zeros the result is laid into.
     """
-    (n, c, h, wd), (kh, kw, _, o) = image.shape, w.shape
+    (n, c, _, wd), (kh, kw, _, o) = image.shape, w.shape
     line = dilation[0] * wd * c  # from one kernel row to the next
     if dilation[1] == 1:
         within, length = np.zeros(1, np.int64), kw * c

@@ -23,7 +23,7 @@ from kernels.threads import set_num_threads
 from mlperf.tasks import eager, eagerly
 from tinytorch import SGD, CrossEntropyLoss
 from tinytorch.engine.dispatch import use_backend
-from tinytorch.engine.formats import Grid, Int8
+from tinytorch.engine.formats import Format, Grid, Int8
 from tinytorch.perf.quantization import quantize
 
 REPEATED_NS = 100_000  # how long a call of repeated rows takes, roughly
@@ -68,7 +68,7 @@ def link(op: str, arrays: list[Any], given: int, threads: int, **params: Any) ->
     build = Builder()
     refs: list[Any] = [build.input(a.shape, [s // a.itemsize for s in a.strides], a.dtype) for a in arrays[:given]]
     refs += [build.constant(a) if isinstance(a, np.ndarray) else a for a in arrays[given:]]
-    lower = registry.lowering(op, "int8" if any(isinstance(a, Int8) for a in arrays) else "dense")
+    lower = registry.lowering(op, next((a.kind for a in arrays if isinstance(a, Format)), "dense"))
     out = lower(build, *refs, **params) if lower is not None else None
     if out is None:
         raise Unavailable(f"{op} has no kernel for this")

@@ -2,13 +2,13 @@
 
 A block is DEPTH input channels by WIDTH output channels, at one position of a convolution's kernel or of the image that
 was flattened before a linear layer. That is how the tiled products read a weight: WIDTH columns are the widest panel of
-any CPU, DEPTH the four bytes of one integer dot product. Both belong to the file format; narrower CPUs let several
-panels share a block. Left out: which blocks to make zero (`perf/compression.py`), when skipping pays (`kernels/sparse`).
+any CPU, DEPTH the four bytes of one integer dot product. Both belong to the file format; on narrower CPUs several
+panels share a block. Left out: which blocks become zero (`perf/compression.py`), when it pays (`kernels/sparse.py`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -28,6 +28,12 @@ def by_channels(weight: np.ndarray, axis: int, channels: int) -> np.ndarray:
     moved = np.moveaxis(weight, axis, -1)
     positions = moved[..., :1].size // max(1, channels)
     return moved.reshape(channels, positions, moved.shape[-1])
+
+
+def as_weight(values: np.ndarray, axis: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The inverse of `by_channels`, for a weight of this shape."""
+    moved = [n for i, n in enumerate(shape) if i != axis % len(shape)]
+    return np.ascontiguousarray(np.moveaxis(values.reshape(*moved, values.shape[-1]), -1, axis))
 
 
 def blocks_of(channels: int, positions: int, outputs: int) -> tuple[int, int, int]:
@@ -74,8 +80,8 @@ class BlockSparse(Sparse):
             codes, scale, axis, grid = weight.codes, weight.scale, weight.axis, weight.grid
         else:
             codes, scale = np.asarray(weight, np.float32), None
-        inputs = [n for i, n in enumerate(codes.shape) if i != axis % codes.ndim]
-        channels = (inputs or [1])[0] if channels is None else channels
+        inputs = tuple(n for i, n in enumerate(codes.shape) if i != axis % codes.ndim)
+        channels = (*inputs, 1)[0] if channels is None else channels
         if size(inputs) % max(1, channels):
             raise ValueError(
                 f"BlockSparse.pack: {channels} channels do not divide the {size(inputs)} inputs of the weight "
@@ -115,16 +121,10 @@ class BlockSparse(Sparse):
     def _full(self) -> np.ndarray:
         full = np.zeros(self._by_channels, self.values.dtype)
         full[self.mask] = self.values
-        axis = self.axis % len(self.full_shape)
-        moved = [n for i, n in enumerate(self.full_shape) if i != axis]
-        return np.ascontiguousarray(np.moveaxis(full.reshape(*moved, -1), -1, axis))
+        return as_weight(full, self.axis, self.full_shape)
 
     def operand(self, op_name: str) -> Any:
         """The weight itself where there are kernels that skip blocks; else as for other formats."""
         axes = INTEGER_OPS.get(op_name)
         with_kernel = axes is not None and self.axis % len(self.full_shape) == axes[0]
         return self if with_kernel else super().operand(op_name)
-
-    def executed(self, execution: Execution) -> BlockSparse:
-        """The same weight, to be computed with in this way."""
-        return replace(self, execution=execution)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinytorch.engine.block_sparse import BlockSparse
-from tinytorch.engine.formats import Format, Grid, Int8
+from tinytorch.engine.formats import Format, Grid, Int8, along
 from tinytorch.engine.graph import Graph, Node, Value, constant
 
 # Ops whose kernels can end with a ReLU and take a scaled weight: name -> axis of the output channels in the weight.
@@ -72,15 +72,24 @@ def fold_batch_norm(graph: Graph) -> None:
             continue
         w = maker.inputs[1].array
         b = maker.inputs[2] if len(maker.inputs) > 2 else None
-        if not isinstance(w, np.ndarray) or (b is not None and b.array is None) or any(c is None for c in constants):
+        if not isinstance(w, np.ndarray) and not (isinstance(w, BlockSparse) and w.scale is None):
+            continue
+        if (b is not None and b.array is None) or any(c is None for c in constants):
             continue
         gamma, beta, stats = (np.asarray(c) for c in constants)
         scale = gamma / np.sqrt(stats[1] + node.params["eps"])
-        along = [1] * w.ndim
-        along[WEIGHTED[maker.op]] = -1
         bias = (np.asarray(b.array) if b is not None else 0) * scale + beta - stats[0] * scale
-        maker.inputs = [maker.inputs[0], constant(w * scale.reshape(along)), constant(bias)]
+        maker.inputs = [maker.inputs[0], scaled(w, scale, WEIGHTED[maker.op]), constant(bias)]
         replace(graph, node, maker)
+
+
+def scaled(w: np.ndarray | BlockSparse, scale: np.ndarray, axis: int) -> Value:
+    """w with its output channels scaled, in the form it has."""
+    if not isinstance(w, BlockSparse):
+        return constant(w * along(scale, axis, w.ndim))
+    whole = (w.array * along(scale, axis, len(w.shape))).astype(np.float32)
+    blocks = BlockSparse.pack(whole, axis, w.grid, w.channels, w.execution)
+    return Value(blocks.shape, blocks.dtype, blocks)
 
 
 def flatten_as_convolution(graph: Graph) -> None:
