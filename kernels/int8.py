@@ -61,27 +61,24 @@ class Weight(Protocol):
 
 
 def _sums(height: int, vectors: int) -> Any:
-    """The int32 sums of one tile."""
+    """The int32 sums of one tile; segments are single groups."""
     start, row_pointers, dot, *_ = simd.int_tile(height, vectors, masked=vectors == 1)
 
     @njit(fastmath=EXACT, error_model="numpy")
     def sums(a, r, reading, b, k, first, column, columns):
-        rows, segments, n_segments, length = reading
+        rows, segments, n_segments, _ = reading
         acc = start(first, column, columns)
         a_rows = row_pointers(a, rows, r)
         for s in range(n_segments):
-            at = segments[s]
-            for _ in range(0, length, GROUP):
-                acc = dot(acc, a_rows, at, b, k)
-                at += GROUP
-                k += GROUP * PANEL
+            acc = dot(acc, a_rows, segments[s], b, k)
+            k += GROUP * PANEL
         return acc
 
     return sums
 
 
 def _sums_of_one_row(vectors: int) -> Any:
-    """The same for a single row, as four partial sums, which hide the latency of the dot product."""
+    """The same for a single row and segments of any length, as four sums, which hide the latency of the dot product."""
     start, row_pointers, dot, add, zeros, *_ = simd.int_tile(1, vectors, masked=vectors == 1)
 
     @njit(fastmath=EXACT, error_model="numpy")
@@ -89,9 +86,19 @@ def _sums_of_one_row(vectors: int) -> Any:
         rows, segments, n_segments, length = reading
         acc, acc1, acc2, acc3 = start(first, column, columns), zeros(), zeros(), zeros()
         a_row = row_pointers(a, rows, r)
-        for s in range(n_segments):
+        s = 0
+        if length == GROUP:
+            while s + 4 <= n_segments:
+                acc = dot(acc, a_row, segments[s], b, k)
+                acc1 = dot(acc1, a_row, segments[s + 1], b, k + GROUP * PANEL)
+                acc2 = dot(acc2, a_row, segments[s + 2], b, k + 2 * GROUP * PANEL)
+                acc3 = dot(acc3, a_row, segments[s + 3], b, k + 3 * GROUP * PANEL)
+                s += 4
+                k += 4 * GROUP * PANEL
+        while s < n_segments:
             at = segments[s]
             end = at + length
+            s += 1
             while at + 4 * GROUP <= end:
                 acc = dot(acc, a_row, at, b, k)
                 acc1 = dot(acc1, a_row, at + GROUP, b, k + GROUP * PANEL)
@@ -153,8 +160,8 @@ def product_int8(
 ) -> None:  # fmt: skip
     """c or q[image, r, :n] = exit(first + sum over k of A[image, r, k] B[k, :n]). Items: images x panels x row blocks.
 
-    An image has m rows, the last one last_m; a segment is `length` bytes. Row r leaves to `out_rows[r]`; with `pool`,
-    rows r to r + 3 to `out_rows[r // 4]`.
+    An image has m rows, the last one last_m; a segment is `length` bytes, and GROUP where m >= SHORT. Row r leaves to
+    `out_rows[r]`; with `pool`, rows r to r + 3 to `out_rows[r // 4]`.
     """
     row_blocks, panels = (m + row_block - 1) // row_block, (n + PANEL - 1) // PANEL
     b_panel = n_segments * ((length + GROUP - 1) // GROUP) * GROUP * PANEL
@@ -278,18 +285,32 @@ def panels_of(codes: np.ndarray) -> np.ndarray:
     return full.reshape(segments, -1, GROUP, full.shape[2] // PANEL, PANEL).transpose(3, 0, 1, 4, 2)
 
 
+class Prepared(NamedTuple):
+    """What is read and where it is written, whatever way it is multiplied; codes (segments, length, n)."""
+
+    image: Ref
+    codes: np.ndarray
+    segments: np.ndarray
+    y: Ref
+    walk: Walk
+
+
 def multiply(
-    build: Builder, image: Ref, codes: np.ndarray, weight: Weight, bias: Ref | None, segments: np.ndarray, y: Ref,
-    walk: Walk, *, relu: bool, grid: Any, pool: bool = False,
-) -> None:  # fmt: skip
-    """Add the step that writes y, float32 or codes of `grid`; codes (segments, length, n), tables in elements."""
-    n = codes.shape[2]
+    build: Builder, made: Prepared, weight: Weight, bias: Ref | None, *, relu: bool, grid: Any, pool: bool = False
+) -> None:
+    """Add the step that writes y, float32 or codes of `grid`."""
+    image, codes, segments, y, walk = made
+    (_, length, n) = codes.shape
+    # Tiles of rows read a list of single groups, which saves them a loop in each segment. Single rows wait for memory,
+    # and would wait for the list as well: measured, 5 to 8 % longer.
+    if walk.m >= SHORT:
+        segments, length = (segments[:, None] + np.arange(0, length, GROUP)).ravel(), GROUP
     row_block = row_block_for(walk.m, n, walk.images)
     build.step(
         product_int8, image, build.constant(panels_of(codes).view(np.uint8)), *column_terms(build, codes, weight, bias),
         build.constant(walk.rows), build.constant(segments), build.constant(walk.out_rows),
         build.null if grid else y, y if grid else build.null,
-        walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n, len(segments), codes.shape[1],
+        walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n, len(segments), length,
         relu, pool, *leaving(grid),
         items=walk.items(row_block, n), cost_ns=2 * walk.images * walk.m * codes.size / OPS_PER_NS,
     )  # fmt: skip
@@ -305,16 +326,6 @@ def column_terms(build: Builder, codes: np.ndarray, weight: Weight, bias: Ref | 
 def leaving(grid: Any) -> tuple[bool, float, float]:
     """Whether results leave as codes, and the grid's steps in a unit and zero point."""
     return (False, 0.0, 0.0) if grid is None else (True, reciprocal(grid.scale), float(grid.zero_point))
-
-
-class Prepared(NamedTuple):
-    """What a convolution reads and where it writes, whatever way it multiplies; codes (segments, length, n)."""
-
-    image: Ref
-    codes: np.ndarray
-    segments: np.ndarray
-    y: Ref
-    walk: Walk
 
 
 def windows(
@@ -352,9 +363,9 @@ def conv2d(
     """
     if groups != 1 or w.codes[0].size > LONGEST:
         return None
-    image, codes, segments, y, walk = windows(build, x, w, stride, padding, dilation, pool, margin, grid)
-    multiply(build, image, codes, w, bias, segments, y, walk, relu=activation == "relu", grid=grid, pool=pool)
-    return y
+    made = windows(build, x, w, stride, padding, dilation, pool, margin, grid)
+    multiply(build, made, w, bias, relu=activation == "relu", grid=grid, pool=pool)
+    return made.y
 
 
 @lowers("linear", "int8", dtypes=[INPUTS])
@@ -364,7 +375,7 @@ def linear(
     """x (..., k) float32 or codes, w (k, n), bias (n) -> (..., n); codes if `grid` is given."""
     if len(w.codes) > LONGEST:
         return None
-    image, codes, segments, y, walk = matrix(build, as_rows(build, x), w, grid)
-    multiply(build, image, codes, w, bias, segments, y, walk, relu=activation == "relu", grid=grid)
+    made = matrix(build, as_rows(build, x), w, grid)
+    multiply(build, made, w, bias, relu=activation == "relu", grid=grid)
     shape = (*x.shape[:-1], w.codes.shape[1])
-    return replace(y, shape=shape, strides=contiguous_strides(shape))
+    return replace(made.y, shape=shape, strides=contiguous_strides(shape))

@@ -16,15 +16,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numba import njit
 
 from kernels import conv, int8, matmul, product, simd
 from kernels.conv import along_images, longest_segments, row_table
-from kernels.int8 import GROUP, INPUTS, OPS_PER_NS, TALL, column_terms, panels_of
+from kernels.int8 import GROUP, INPUTS, OPS_PER_NS, column_terms, panels_of
 from kernels.layout import Geometry
 from kernels.machine import CONTRACT, EXACT, Bytes, Floats, Ints, Words, kernel
 from kernels.matmul import FLOPS_PER_NS, K_BLOCK, Walk, along_matrix, as_rows, row_block_for
-from kernels.product import BIAS, SUM, ZEROS, panel_product, rows_product
+from kernels.product import BIAS, SUM, ZEROS
 from kernels.program import Builder, Ref, contiguous_strides
 from kernels.registry import lowers
 
@@ -77,42 +76,6 @@ def product_blocks(
             )
 
 
-def _sums_of_one_row(vectors: int) -> Any:
-    """The sums of a single row over segments of one group each, as four partial ones; compare `int8`."""
-    start, row_pointers, dot, add, zeros, *_ = simd.int_tile(1, vectors, masked=vectors == 1)
-
-    @njit(fastmath=EXACT, error_model="numpy")
-    def sums(a, r, reading, b, k, first, column, columns):
-        rows, segments, n_segments, _ = reading
-        acc, acc1, acc2, acc3 = start(first, column, columns), zeros(), zeros(), zeros()
-        a_row = row_pointers(a, rows, r)
-        s = 0
-        while s + 4 <= n_segments:
-            acc = dot(acc, a_row, segments[s], b, k)
-            acc1 = dot(acc1, a_row, segments[s + 1], b, k + GROUP * PANEL)
-            acc2 = dot(acc2, a_row, segments[s + 2], b, k + 2 * GROUP * PANEL)
-            acc3 = dot(acc3, a_row, segments[s + 3], b, k + 3 * GROUP * PANEL)
-            s += 4
-            k += 4 * GROUP * PANEL
-        while s < n_segments:
-            acc = dot(acc, a_row, segments[s], b, k)
-            s += 1
-            k += GROUP * PANEL
-        return add(add(acc, acc1), add(acc2, acc3))
-
-    return sums
-
-
-def _one_row(height: int, vectors: int, pool: bool) -> Any:
-    return int8.tile_product(_sums_of_one_row(vectors), height, vectors, pool)
-
-
-one = panel_product(_one_row, 1, False, GROUP, EXACT)
-all_rows = rows_product(
-    (int8.tall, int8.short, one), (TALL, int8.SHORT), (int8.tall_pool, int8.short_pool), TALL, EXACT
-)
-
-
 @kernel(writes="c q", fastmath=EXACT)
 def product_blocks_int8(
     a: Bytes, b: Bytes, first: Words, rescale: Floats, bias: Floats, rows: Ints, segments: Ints, lists: Ints,
@@ -133,7 +96,7 @@ def product_blocks_int8(
         mine = simd.shift_ints(lists, 3 * panel)
         reading = (rows, simd.shift_ints(segments, mine[0]), mine[1], GROUP)
         source, column = simd.shift_bytes(a, image * a_image), panel * PANEL
-        all_rows(
+        int8.all_rows(
             source, r, end, reading, b, mine[2], first, column, n - column, leaving, image * c_image, pool
         )
 
@@ -199,10 +162,19 @@ class Pieces(NamedTuple):
 
 # -- lowerings ---------------------------------------------------------------------------------------------------------
 
-# The share of blocks up to which leaving out the others is quicker than the dense product of the same shape. Measured
-# by `python -m benchmarks sparse` on two virtual cores of an AMD EPYC (Zen 4, AVX-512), 2026-11-24, one thread. Time
-# over the dense product's with 100, 75, 50, 25 and 10 % of the blocks kept:
-BREAK_EVEN, BREAK_EVEN_INT8 = 0.95, 0.95
+# The share of blocks up to which leaving out the others is quicker than the dense product. Measured by
+# `python -m benchmarks sparse` on two virtual cores of an AMD EPYC (Zen 4, AVX-512), 2026-11-24, one thread. Time over
+# the dense one's with so many of the blocks, drawn at random, kept:
+#                                   float32                                int8
+#                        100 %   75 %   50 %   25 %   10 %      100 %   75 %   50 %   25 %   10 %
+# 64-64        batch 1    1.00   0.83   0.67   0.50   0.40       1.05   0.98   0.93   0.88   0.83
+# 512-512      batch 1    1.02   0.76   0.47   0.24   0.12       1.08   0.82   0.63   0.41   0.26
+# 512-512     batch 64    0.99   0.76   0.51   0.26   0.11       0.97   0.76   0.52   0.31   0.17
+# 8192-128     batch 1    1.04   0.77   0.53   0.27   0.09       1.06   0.76   0.48   0.26   0.12
+# conv 16-32       4x4    1.01   0.77   0.52   0.32   0.21       0.93   0.77   0.66   0.51   0.43
+# conv 64-128    16x16    1.00   0.75   0.51   0.26   0.12       0.98   0.77   0.53   0.31   0.18
+# So blocks cost what they hold and no more; only single rows of bytes, whose product is short, pay for the lists.
+BREAK_EVEN, BREAK_EVEN_BYTE_ROWS = 0.95, 0.8
 
 
 def pays(w: Weight, pieces: Pieces, break_even: float) -> bool:
@@ -216,7 +188,7 @@ def skipping(build: Builder, pieces: Pieces) -> None:
 
 
 def dense(build: Builder, pieces: Pieces, y: Ref | None) -> Ref | None:
-    """y, which a dense lowering made; says so at its last step."""
+    """y, which a dense product made; says so at its step, the last."""
     if y is not None:
         build.remark(f"dense: {100 * pieces.share:.0f} % of its blocks are kept")
     return y
@@ -237,23 +209,30 @@ def multiply(
         len(lists) // len(pieces.kept), bias is not None, relu, pool,
         items=walk.items(row_block, n), cost_ns=2 * walk.images * walk.m * b.size / FLOPS_PER_NS,
     )  # fmt: skip
+    skipping(build, pieces)
 
 
 def multiply_int8(
-    build: Builder, made: int8.Prepared, pieces: Pieces, w: Any, bias: Ref | None, *, relu: bool, grid: Any,
+    build: Builder, made: int8.Prepared, w: Weight, codes: Any, bias: Ref | None, *, relu: bool, grid: Any,
     pool: bool = False,
 ) -> None:  # fmt: skip
-    """The same on integers, with the codes that leave on `grid`, or float32."""
-    image, codes, _, y, walk = made
-    n, (b, segments, lists) = codes.shape[2], pieces.listed()
+    """The same on integers, skipping or dense, whichever is quicker."""
+    image, matrix, segments, y, walk = made
+    pieces, n, rows = Pieces.of_codes(matrix, segments), matrix.shape[2], walk.images * walk.m
+    if not pays(w, pieces, BREAK_EVEN_BYTE_ROWS if rows < int8.SHORT else BREAK_EVEN):
+        int8.multiply(build, made, codes, bias, relu=relu, grid=grid, pool=pool)
+        dense(build, pieces, y)
+        return
+    b, segments, lists = pieces.listed()
     row_block = row_block_for(walk.m, n, walk.images)
     build.step(
-        product_blocks_int8, image, constant(build, b.view(np.uint8)), *column_terms(build, codes, w, bias),
+        product_blocks_int8, image, constant(build, b.view(np.uint8)), *column_terms(build, matrix, codes, bias),
         build.constant(walk.rows), constant(build, segments), build.constant(lists), build.constant(walk.out_rows),
         build.null if grid else y, y if grid else build.null,
         walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n, relu, pool, *int8.leaving(grid),
         items=walk.items(row_block, n), cost_ns=2 * walk.images * walk.m * b.size / OPS_PER_NS,
     )  # fmt: skip
+    skipping(build, pieces)
 
 
 def constant(build: Builder, values: np.ndarray) -> Ref:
@@ -267,28 +246,26 @@ def linear(
 ) -> Ref | None:
     """x (..., k), w (k, n), bias (n) -> (..., n), as `matmul.linear`; as `int8.linear` where w is on integers.
 
-    Declined in eager calls where dense is quicker: what packs weights at every call is no part of this.
+    Declined in eager calls in float32 where dense is quicker: `matmul.linear` then takes the weight as an array.
     """
-    codes, relu, whole = w.integers("linear"), activation == "relu", np.zeros(1, np.int64)
+    codes, (k, n), relu = w.integers("linear"), w.array.shape, activation == "relu"
     if codes is not None:
-        pieces = Pieces.of_codes(codes.codes[None], whole)
-        if not pays(w, pieces, BREAK_EVEN_INT8) or len(codes.codes) > int8.LONGEST:
-            return dense(build, pieces, int8.linear(build, x, codes, bias, activation=activation, grid=grid))
+        if k > int8.LONGEST:
+            return None
         made = int8.matrix(build, as_rows(build, x), codes, grid)
-        multiply_int8(build, made, pieces, codes, bias, relu=relu, grid=grid)
+        multiply_int8(build, made, w, codes, bias, relu=relu, grid=grid)
         y = made.y
     else:
-        pieces = Pieces.of_floats(w.array[None], whole)
+        pieces = Pieces.of_floats(w.array[None], np.zeros(1, np.int64))
         if not pays(w, pieces, BREAK_EVEN):
             return None if build.eager else dense(
                 build, pieces, matmul.linear(build, x, build.constant(w.array), bias, activation=activation)
             )
-        rows, n = as_rows(build, x), w.array.shape[1]
+        rows = as_rows(build, x)
         rows = rows if rows.strides[1] == 1 else build.contiguous(rows)
         y = build.empty((rows.shape[0], n))
         multiply(build, rows, pieces, bias, y, along_matrix(rows.shape[0], rows.strides[0], n), n, relu=relu)
-    skipping(build, pieces)
-    shape = (*x.shape[:-1], w.array.shape[1])
+    shape = (*x.shape[:-1], n)
     return replace(y, shape=shape, strides=contiguous_strides(shape))
 
 
@@ -300,33 +277,25 @@ def conv2d(
 ) -> Ref | None:  # fmt: skip
     """x (N,C,H,W), w (O,C,kh,kw), bias (O) -> (N,O,OH,OW), as `conv.conv2d`; as `int8.conv2d` where w is on integers.
 
-    Declined in eager calls where dense is quicker, as `linear`.
+    Declined where `linear` is, and groups on integers.
     """
-    codes, relu, (o, c, *kernel) = w.integers("conv2d"), activation == "relu", w.array.shape
-    how: dict[str, Any] = {
-        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "activation": activation,
-        "pool": pool, "margin": margin,
-    }  # fmt: skip
-    segments, length = longest_segments((kernel[0], kernel[1]), c, x.shape[3] + 2 * padding[1], dilation)
-    whole = (w.array if codes is None else codes.codes).transpose(2, 3, 1, 0)
+    codes, (o, c, kh, kw), relu = w.integers("conv2d"), w.array.shape, activation == "relu"
     if codes is not None:
-        if groups != 1 or codes.codes[0].size > int8.LONGEST:
+        if groups != 1 or c * kh * kw > int8.LONGEST:
             return None
-        pieces = Pieces.of_codes(whole.reshape(-1, length, o), segments)
-        if not pays(w, pieces, BREAK_EVEN_INT8):
-            return dense(build, pieces, int8.conv2d(build, x, codes, bias, **how, grid=grid))
         made = int8.windows(build, x, codes, stride, padding, dilation, pool, margin, grid)
-        multiply_int8(build, made, pieces, codes, bias, relu=relu, grid=grid, pool=pool)
-        y = made.y
-    else:
-        pieces = Pieces.of_floats(whole.reshape(-1, length, o), segments)
-        if groups != 1 or not pays(w, pieces, BREAK_EVEN):
-            return None if build.eager else dense(
-                build, pieces, conv.conv2d(build, x, build.constant(w.array), bias, **how)
-            )
-        image = conv.padded(build, x, padding)
-        rows, out = row_table(image, (kernel[0], kernel[1]), stride, dilation, pool)
-        y = build.bordered((x.shape[0], o, *out), margin)
-        multiply(build, image, pieces, bias, y, along_images(image, y, rows), o, relu=relu, pool=pool)
-    skipping(build, pieces)
+        multiply_int8(build, made, w, codes, bias, relu=relu, grid=grid, pool=pool)
+        return made.y
+    segments, length = longest_segments((kh, kw), c, x.shape[3] + 2 * padding[1], dilation)
+    pieces = Pieces.of_floats(w.array.transpose(2, 3, 1, 0).reshape(-1, length, o), segments)
+    # Where `conv.conv2d` has a quicker way than the direct product, this break-even is to be divided by its gain.
+    if groups != 1 or not pays(w, pieces, BREAK_EVEN):
+        return None if build.eager else dense(build, pieces, conv.conv2d(
+            build, x, build.constant(w.array), bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
+            activation=activation, pool=pool, margin=margin,
+        ))  # fmt: skip
+    image = conv.padded(build, x, padding)
+    rows, out = row_table(image, (kh, kw), stride, dilation, pool)
+    y = build.bordered((x.shape[0], o, *out), margin)
+    multiply(build, image, pieces, bias, y, along_images(image, y, rows), o, relu=relu, pool=pool)
     return y

@@ -22,8 +22,11 @@ from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Packed
 from tinytorch.core.tensor import apply
 from tinytorch.engine import ops
+from tinytorch.engine.block_sparse import BlockSparse
 from tinytorch.engine.formats import Grid, Int8
 from tinytorch.engine.plan import NMSE_BOUND, PlanError, capture, nmse
+from tinytorch.perf.compression import block_prune
+from tinytorch.perf.quantization import quantize
 
 RNG = np.random.default_rng(0)
 EXAMPLES = {"perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8)}
@@ -186,10 +189,41 @@ def test_ids_that_are_computed_are_refused():
         capture(shifted, RNG.integers(0, 7, 4))
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn"])
-def test_table(name, golden):
+@pytest.mark.parametrize("integers", [False, True])
+def test_blocks_are_skipped_where_that_is_quicker_and_the_table_says_so(golden, integers):
+    """Behind a flattened image, with batch norm, and one layer that keeps too many blocks."""
+    np.random.seed(0)
+    model = Sequential(
+        Conv2d(4, 32, 3, padding=1), BatchNorm2d(32), ReLU(), MaxPool2d(2), Flatten(), Linear(128, 64), ReLU(),
+        Linear(64, 10),
+    )  # fmt: skip
+    model(Tensor(sample(8, 4, 4, 4)))
+    model = block_prune(model.eval(), 0.6, "layer")
+    last = model.layers[-1]
+    last.weight = Packed(BlockSparse.pack(models.Linear(64, 10).weight.data, 1))
+    model = quantize(model, sample(16, 4, 4, 4)) if integers else model
+    last = model.layers[-1]
+    last.weight = Packed(BlockSparse.pack(last.weight.format.codes8 or last.weight.data, 1))
+    plan = capture(model.predict, sample(1, 4, 4, 4))
+    for _ in range(3):
+        x = sample(1, 4, 4, 4)
+        assert nmse(plan(x), model.predict(x)) <= NMSE_BOUND
+    table = str(plan)
+    assert "batch_norm" not in table and "linear" not in table  # flattening has become a convolution
+    said = [line.split("  ")[2].strip() for line in table.splitlines()[-5:-1]]
+    assert said[-1] == "conv2d, dense: 100 % of its blocks are kept"
+    if on_avx512():
+        golden(f"plan_blocks{'_int8' * integers}", table)
+
+
+def on_avx512() -> bool:
     from kernels import cpu
 
-    if cpu.PATH != "avx512":
+    return cpu.PATH == "avx512"
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_table(name, golden):
+    if not on_avx512():
         pytest.skip("constants are packed in panels of the vector width; the table is kept for avx512")
     golden(f"plan_{name}", str(capture(built(name).predict, np.zeros((1, *EXAMPLES[name]), np.float32))))
