@@ -27,6 +27,7 @@ from tinytorch.engine.formats import Grid, Int8
 from tinytorch.engine.plan import NMSE_BOUND, PlanError, capture, nmse
 from tinytorch.perf.compression import block_prune
 from tinytorch.perf.quantization import quantize
+from tinytorch.perf.weighted import stored
 
 RNG = np.random.default_rng(0)
 EXAMPLES = {"perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8)}
@@ -191,29 +192,29 @@ def test_ids_that_are_computed_are_refused():
 
 @pytest.mark.parametrize("integers", [False, True])
 def test_blocks_are_skipped_where_that_is_quicker_and_the_table_says_so(golden, integers):
-    """Behind a flattened image, with batch norm, and one layer that keeps too many blocks."""
+    """Before a batch norm, behind a flattened image, and in a last layer of which all blocks are kept."""
     np.random.seed(0)
     model = Sequential(
         Conv2d(4, 32, 3, padding=1), BatchNorm2d(32), ReLU(), MaxPool2d(2), Flatten(), Linear(128, 64), ReLU(),
         Linear(64, 10),
     )  # fmt: skip
-    model(Tensor(sample(8, 4, 4, 4)))
+    model(Tensor(sample(8, 4, 4, 4)))  # running statistics that are not 0 and 1
+    whole = model.layers[-1].weight
     model = block_prune(model.eval(), 0.6, "layer")
-    last = model.layers[-1]
-    last.weight = Packed(BlockSparse.pack(models.Linear(64, 10).weight.data, 1))
+    model.layers[-1].weight = whole
     model = quantize(model, sample(16, 4, 4, 4)) if integers else model
-    last = model.layers[-1]
-    last.weight = Packed(BlockSparse.pack(last.weight.format.codes8 or last.weight.data, 1))
+    model.layers[-1].weight = Packed(BlockSparse.pack(stored(model.layers[-1].weight), 1))
     plan = capture(model.predict, sample(1, 4, 4, 4))
     for _ in range(3):
         x = sample(1, 4, 4, 4)
         assert nmse(plan(x), model.predict(x)) <= NMSE_BOUND
-    table = str(plan)
-    assert "batch_norm" not in table and "linear" not in table  # flattening has become a convolution
-    said = [line.split("  ")[2].strip() for line in table.splitlines()[-5:-1]]
-    assert said[-1] == "conv2d, dense: 100 % of its blocks are kept"
+    text = str(plan)
+    ops = [line for line in text.splitlines() if "product" in line]
+    assert [line.count("blocks kept") for line in ops] == [1, 1, 0]
+    assert "conv2d, dense: 100 % of its blocks are kept" in ops[-1]
+    assert "batch_norm" not in text
     if on_avx512():
-        golden(f"plan_blocks{'_int8' * integers}", table)
+        golden(f"plan_blocks{'_int8' * integers}", text)
 
 
 def on_avx512() -> bool:

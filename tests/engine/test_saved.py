@@ -49,7 +49,9 @@ def built(kind: str):
     return tinytorch.compile(model, x), x
 
 
-@pytest.mark.parametrize("kind", ["f32", "norm", "int8", "weights only", "sparse", "sparse int8", "blocks", "blocks int8"])
+@pytest.mark.parametrize(
+    "kind", ["f32", "norm", "int8", "weights only", "sparse", "sparse int8", "blocks", "blocks int8"]
+)
 def test_a_plan_comes_back_as_it_was(tmp_path, kind):
     plan, x = built(kind)
     size = plan.save(tmp_path / "p.plan")

@@ -48,10 +48,11 @@ def spread(blocks: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 def summed(values: np.ndarray) -> np.ndarray:
     """values (channels, positions, outputs) added up within each block."""
-    channels, positions, outputs = values.shape
-    full = np.zeros((-(-channels // DEPTH) * DEPTH, positions, -(-outputs // WIDTH) * WIDTH), values.dtype)
+    channels, _, outputs = values.shape
+    deep, positions, wide = blocks_of(*values.shape)
+    full = np.zeros((deep * DEPTH, positions, wide * WIDTH), values.dtype)
     full[:channels, :, :outputs] = values
-    return full.reshape(-1, DEPTH, positions, full.shape[2] // WIDTH, WIDTH).sum((1, 4))
+    return full.reshape(deep, DEPTH, positions, wide, WIDTH).sum((1, 4))
 
 
 @dataclass(frozen=True, eq=False)
