@@ -1,4 +1,4 @@
-"""2-D convolution of f32 and its gradients, all by the one tiled product, without an im2col buffer.
+"""2-D convolution of f32 and its gradients, by the one tiled product, without an im2col buffer.
 
 Images lie channels-last in memory, so that one kernel row of a window is contiguous. Padding, another layout and the
 gaps of a strided gradient are made by one copy (`layout.spread`).
@@ -6,10 +6,10 @@ gaps of a strided gradient are made by one copy (`layout.spread`).
 - forward: rows of A are output pixels of one image, k runs over (kernel row, kernel column, channel).
 - input gradient: the forward product on the output gradient, set `stride` apart, with flipped and transposed weights.
 - weight gradient: rows are (kernel row, kernel column, channel), k runs over the pixels of one image after the other,
-  so that
-  its activations and output gradient stay in the cache.
+  so that its activations and output gradient stay in the cache.
 
-Left out: groups (`grouped.py`).
+Where 3 x 3 windows have enough channels, all three go by way of fast transforms (`winograd.py`). Left out: groups
+(`grouped.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels import cpu, grouped, layout, simd
+from kernels import cpu, grouped, layout, simd, winograd, winograd_grad
 from kernels.layout import Geometry
 from kernels.matmul import FLOPS_PER_NS, K_BLOCK, Walk, row_block_for
 from kernels.product import product
@@ -42,8 +42,13 @@ def conv2d(
             build, conv2d, x, w, bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
             activation=activation,
         )  # fmt: skip
-    image = padded(build, x, padding)
-    return correlate(build, image, w.permute((2, 3, 1, 0)), bias, stride, dilation, activation, pool, margin)
+    kernel = w.permute((2, 3, 1, 0))
+    out = (x.shape[2] + 2 * padding[0] - 2, x.shape[3] + 2 * padding[1] - 2)
+    if winograd.worthwhile(w.shape, stride, dilation, out):
+        whole = build.with_border(x, padding)
+        source, start = (x, padding) if whole is None else (whole, (0, 0))
+        return winograd.convolve(build, source, kernel, bias, start, out, activation, pool, margin)
+    return correlate(build, padded(build, x, padding), kernel, bias, stride, dilation, activation, pool, margin)
 
 
 @lowers("conv2d_input_grad")
@@ -60,10 +65,12 @@ def conv2d_input_grad(
     (kh, kw), (h, wd) = w.shape[2:], shape[2:]
     reach = (dilation[0] * (kh - 1), dilation[1] * (kw - 1))
     start = (reach[0] - padding[0], reach[1] - padding[1])
-    image = layout.spread(build, g, (h + reach[0], wd + reach[1]), start, stride)
     so, sc, sy, sx = w.strides
     flipped = replace(w, shape=(kh, kw, w.shape[0], w.shape[1]), strides=(-sy, -sx, so, sc),
                       offset=w.offset + (kh - 1) * sy + (kw - 1) * sx)  # fmt: skip
+    if winograd.worthwhile(w.shape, stride, dilation, g.shape[2:]):
+        return winograd.convolve(build, g, flipped, None, start, (h, wd))
+    image = layout.spread(build, g, (h + reach[0], wd + reach[1]), start, stride)
     return correlate(build, image, flipped, None, (1, 1), dilation, None)
 
 
@@ -78,6 +85,8 @@ def conv2d_weight_grad(
             build, conv2d_weight_grad, x, g, shape=shape, stride=stride, padding=padding, dilation=dilation,
             groups=groups,
         )  # fmt: skip
+    if winograd.worthwhile(shape, stride, dilation, g.shape[2:]):
+        return build.contiguous(winograd_grad.weight_grad(build, x, g, padding).permute((3, 2, 0, 1)))
     image, g = padded(build, x, padding), build.channels_last(g)
     n, c, h, wd = image.shape
     o, out_h, out_w = g.shape[1:]

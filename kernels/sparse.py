@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from kernels import conv, int8, matmul, product, simd
+from kernels import conv, int8, matmul, product, simd, winograd
 from kernels.conv import along_images, longest_segments, row_table
 from kernels.int8 import GROUP, INPUTS, OPS_PER_NS, column_terms, panels_of
 from kernels.layout import Geometry
@@ -144,7 +144,7 @@ class Pieces(NamedTuple):
         return float(self.kept.mean())
 
     def listed(self, longest: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The kept pieces as the kernels take them: B, segments, lists (parts, panels, 3).
+        """The kept pieces as the kernels take them: B, segments, lists (parts, panels, 3) as one row.
 
         Parts are as many as the panel with most pieces needs to have at most `longest` in each.
         """
@@ -157,7 +157,7 @@ class Pieces(NamedTuple):
         piece = int(np.prod(self.values.shape[2:]))
         b = np.concatenate([self.values[panel, ids] for panel, ids in order])
         segments = np.concatenate([self.starts[ids] for _, ids in order])
-        return b, segments, np.stack([begin, counts, begin * piece], 1)
+        return b, segments, np.stack([begin, counts, begin * piece], 1).ravel()
 
 
 # -- lowerings ---------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def multiply(
         product_blocks, a, constant(build, b), build.null if bias is None else build.contiguous(bias),
         build.constant(walk.rows), constant(build, segments), build.constant(lists), build.constant(walk.out_rows), y,
         walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n, length,
-        len(lists) // len(pieces.kept), bias is not None, relu, pool,
+        len(lists) // (3 * len(pieces.kept)), bias is not None, relu, pool,
         items=walk.items(row_block, n), cost_ns=2 * walk.images * walk.m * b.size / FLOPS_PER_NS,
     )  # fmt: skip
     skipping(build, pieces)
@@ -288,8 +288,10 @@ def conv2d(
         return made.y
     segments, length = longest_segments((kh, kw), c, x.shape[3] + 2 * padding[1], dilation)
     pieces = Pieces.of_floats(w.array.transpose(2, 3, 1, 0).reshape(-1, length, o), segments)
-    # Where `conv.conv2d` has a quicker way than the direct product, this break-even is to be divided by its gain.
-    if groups != 1 or not pays(w, pieces, BREAK_EVEN):
+    # Fast transforms compute all blocks in the time of some.
+    out = (x.shape[2] + 2 * padding[0] - kh + 1, x.shape[3] + 2 * padding[1] - kw + 1)
+    fast = winograd.cost_share(w.array.shape, stride, dilation, out)
+    if groups != 1 or not pays(w, pieces, BREAK_EVEN * fast):
         return None if build.eager else dense(build, pieces, conv.conv2d(
             build, x, build.constant(w.array), bias, stride=stride, padding=padding, dilation=dilation, groups=groups,
             activation=activation, pool=pool, margin=margin,

@@ -46,7 +46,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "07d898685bbf5d5e7a34a83abcbd298be73e3e85c848888ea9418926f0a578de"
+REFERENCE_CODE_SHA256 = "2eab53e330c96d0cb7a7ba6a5aee4c8b5539a635c6942a4b2f79e0f0446f11b5"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:

@@ -19,3 +19,12 @@ def nmse(actual: np.ndarray, expected: np.ndarray) -> float:
     np.testing.assert_array_equal(a[~finite], b[~finite])
     error, power = np.square(a[finite] - b[finite]).sum(), np.square(b[finite]).sum()
     return float(error / power) if power else float(error)
+
+
+def nmse_of_product(actual: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+    """The same for a @ b, over the mean square that such sums have when signs are random.
+
+    A product of one element may happen to cancel; rounding errors, which its terms make, are then no smaller.
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    return float(np.square(actual - a @ b).sum() / (np.square(a) @ np.square(b)).sum())

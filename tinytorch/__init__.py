@@ -13,7 +13,7 @@ from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSEL
 from tinytorch.core.optimizers import SGD, Adam, AdamW, Optimizer
 from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
 from tinytorch.core.tensor import Tensor
-from tinytorch.core.training import CosineSchedule, Trainer, clip_grad_norm
+from tinytorch.core.training import CosineSchedule, Trainer, clip_grad_norm, clip_grad_value
 from tinytorch.engine.dispatch import use_backend
 from tinytorch.engine.plan import Plan
 from tinytorch.perf.acceleration import accelerate as compile
@@ -57,6 +57,7 @@ __all__ = [
     "TensorDataset",
     "Trainer",
     "clip_grad_norm",
+    "clip_grad_value",
     "compile",
     "compile_step",
     "enable_autograd",

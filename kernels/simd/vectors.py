@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import models, register_model
+from numba.extending import models, overload, register_model
 
 from kernels.cpu import LANES
 from kernels.simd.raw import F32, FLOATS, I8, I32, I64, INDEX, element, emitted
@@ -103,6 +104,12 @@ def _same(builder: Any, a: Any, b: Any) -> Any:
     return builder.or_(builder.fcmp_ordered("==", a, b), both_nan)
 
 
+def _all_finite(builder: Any, a: Any) -> Any:
+    product = builder.fmul(a, zeros_of_vector())  # nan where a is not finite
+    odd = builder.bitcast(builder.fcmp_unordered("uno", product, product), ir.IntType(LANES))
+    return builder.icmp_unsigned("==", odd, ir.IntType(LANES)(0))
+
+
 def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
@@ -119,6 +126,7 @@ vector_min = emitted(vector_f32, _TWO, extreme("<"))
 # (a) -> the largest, the smallest of its lanes
 across_max = emitted(types.float32, [vector_f32], _across(extreme(">")))
 across_min = emitted(types.float32, [vector_f32], _across(extreme("<")))
+all_finite = emitted(types.boolean, [vector_f32], _all_finite)
 # (a, b, c) -> a b + c, rounded once where the CPU can
 vector_multiply_add = emitted(vector_f32, _THREE, lambda builder, a, b, c: multiply_add(builder, a, b, c))
 # (a, number) -> every lane times the number
@@ -132,6 +140,26 @@ where_same = emitted(
 where_differ = emitted(
     vector_f32, _THREE, lambda builder, a, b, c: builder.select(_same(builder, a, b), zeros_of_vector(), c)
 )
+
+
+
+@overload(operator.add)
+def _plus(a, b):
+    if a == b == vector_f32:
+        return lambda a, b: vector_add(a, b)
+
+
+@overload(operator.sub)
+def _minus(a, b):
+    if a == b == vector_f32:
+        return lambda a, b: vector_sub(a, b)
+
+
+@overload(operator.mul)
+def _times(a, b):
+    if a == vector_f32 and b == types.float32:
+        return lambda a, b: vector_scale(a, b)
+
 
 _load_full = emitted(
     vector_f32, [FLOATS, INDEX],

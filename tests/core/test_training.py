@@ -30,6 +30,7 @@ from tinytorch import (
     TensorDataset,
     Trainer,
     clip_grad_norm,
+    clip_grad_value,
     datasets,
 )
 from tinytorch.core.training import NonFiniteLoss
@@ -105,6 +106,30 @@ def test_clip_grad_norm_scales_all_gradients_together():
     np.testing.assert_allclose(b.grad, [0.8], rtol=1e-6)
     assert clip_grad_norm([a, b], 1.5) == pytest.approx(1)
     np.testing.assert_allclose(b.grad, [0.8], rtol=1e-6)  # already short enough
+
+
+def test_clip_grad_norm_of_nothing_and_of_nan():
+    a = Tensor([1.0, 2.0], requires_grad=True)
+    assert clip_grad_norm([a], 1.0) == 0
+    a.grad = np.array([np.nan, 1], np.float32)
+    assert math.isnan(clip_grad_norm([a], 0.5))
+    np.testing.assert_array_equal(a.grad, np.array([np.nan, 1], np.float32))
+
+
+def test_clip_grad_value():
+    a = Tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    clip_grad_value([a], 1.0)
+    a.grad = np.array([-3, 0.5, 2, np.nan], np.float32)
+    clip_grad_value([a], 1.0)
+    np.testing.assert_array_equal(a.grad, np.array([-1, 0.5, 1, np.nan], np.float32))
+
+
+def test_the_trainer_clips_by_value():
+    model = net()
+    before = model.state_dict()
+    Trainer(model, SGD(model.parameters(), lr=1.0), CrossEntropyLoss(), grad_clip_value=1e-3).train_epoch(batches(24))
+    moved = max(float(np.abs(v - before[k]).max()) for k, v in model.state_dict().items())
+    assert moved == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_the_trainer_clips():

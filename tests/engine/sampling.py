@@ -11,6 +11,7 @@ from tests.tolerance import NMSE_ELEMENTWISE, NMSE_REDUCTION
 from tinytorch.engine import ops
 from tinytorch.engine.op import OPS, Op, Sample
 from tinytorch.engine.ops.activation import ActivationGrad, OverAxis, OverAxisGrad
+from tinytorch.engine.ops.clipping import OfSquares
 from tinytorch.engine.ops.elementwise import Binary, Unary
 from tinytorch.engine.ops.movement import Movement
 from tinytorch.engine.ops.update import Update
@@ -33,8 +34,8 @@ def case(name: str, i: int) -> tuple[Op, tuple[Any, ...], dict[str, Any]]:
 
 
 def in_dtype(op: Op, arrays: tuple[Any, ...], dtype: type) -> tuple[Any, ...]:
-    """Copies with floating arrays in `dtype`; the hyperparameters of an update are float64 always."""
-    kept = len(arrays) - 1 if isinstance(op, Update) else None
+    """Copies with floating arrays in `dtype`; hyperparameters of an update and sums of squares are float64 always."""
+    kept = len(arrays) - 1 if isinstance(op, Update | OfSquares) else None
     return tuple(
         a if a is None else a.astype(dtype) if a.dtype.kind == "f" and i != kept else a.copy()
         for i, a in enumerate(arrays)
@@ -43,7 +44,7 @@ def in_dtype(op: Op, arrays: tuple[Any, ...], dtype: type) -> tuple[Any, ...]:
 
 def tolerance(op: Op) -> float:
     """What the tolerance table allows between a float32 kernel and the reference."""
-    elementwise = isinstance(op, Unary | Binary | ActivationGrad | Movement | Update)
+    elementwise = isinstance(op, Unary | Binary | ActivationGrad | Movement | Update | OfSquares)
     return NMSE_ELEMENTWISE if elementwise and not isinstance(op, OverAxis | OverAxisGrad) else NMSE_REDUCTION
 
 

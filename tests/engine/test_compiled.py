@@ -35,6 +35,7 @@ def large(name):
     """Arrays and parameters large enough that compiled code is worth a call."""
     op, statistics = OPS[name], np.abs(normal(2, 16)) + np.float32(0.5)
     image, rows, ids = normal(*IMAGE), normal(512, 512), RNG.integers(0, 512, 512)
+    shares = np.clip(np.abs(rows), np.float32(0.01), np.float32(0.99))
     pooled = ops.max_pool2d.reference(image, **POOL)
     table = {
         "matmul": ((rows, normal(512, 64)), {}),
@@ -60,6 +61,11 @@ def large(name):
         "layer_norm_sums": ((rows, rows), {"eps": 1e-5}),
         "cross_entropy": ((rows, ids), {"label_smoothing": 0.0}),
         "cross_entropy_grad": ((np.ones((), np.float32), rows, ids), {"label_smoothing": 0.0}),
+        "binary_cross_entropy": ((shares, 1 - shares), {}),
+        "binary_cross_entropy_grad": ((np.ones((), np.float32), shares, 1 - shares), {}),
+        "sum_of_squares": ((rows, np.array(3.0)), {}),
+        "scale_to_norm": ((rows, np.array(40.0)), {"max_norm": 2.0}),
+        "compare": ((rows, rows[::-1].copy()), {"relation": ">="}),
         "dropout": ((rows, np.array(7)), {"p": 0.3}),
         "embedding": ((rows, ids), {}),
         "embedding_grad": ((rows, ids), {"shape": (512, 512)}),

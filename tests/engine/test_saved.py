@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import numpy as np
 import pytest
@@ -171,22 +170,3 @@ def test_weights_are_no_plan(tmp_path):
     weights.save(net(), tmp_path / "w")
     with pytest.raises(PlanError, match="no whole plan file"):
         tinytorch.load_plan(tmp_path / "w")
-
-
-def test_clones_answer_in_threads_at_once():
-    plan, _ = built("int8")
-    asked = [image(3, 2, 4, 4) for _ in range(4)]
-    expected, wrong = [plan(x) for x in asked], []
-
-    def ask(i: int) -> None:
-        own = plan.clone()
-        for _ in range(300):
-            if not np.array_equal(own(asked[i]), expected[i]):
-                wrong.append(i)
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong

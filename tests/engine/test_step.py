@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import threading
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 
@@ -12,6 +16,7 @@ from tinytorch import (
     AdamW,
     AvgPool2d,
     BatchNorm2d,
+    BinaryCrossEntropyLoss,
     Conv2d,
     CrossEntropyLoss,
     Dropout,
@@ -24,11 +29,15 @@ from tinytorch import (
     Sigmoid,
     Tanh,
     Tensor,
+    clip_grad_norm,
+    clip_grad_value,
     datasets,
     models,
 )  # fmt: skip
 from tinytorch.core.layers import Layer
+from tinytorch.core.tensor import apply
 from tinytorch.core.training import Trainer
+from tinytorch.engine import ops
 from tinytorch.engine.graph import GraphError
 from tinytorch.engine.plan import PlanError
 
@@ -52,10 +61,14 @@ def everything() -> Sequential:
     )  # fmt: skip
 
 
-def eagerly(model, optimizer, loss_fn, x, y) -> float:
+def eagerly(model, optimizer, loss_fn, x, y, grad_clip_norm=None, grad_clip_value=None) -> float:
     loss = loss_fn(model(Tensor(x)), Tensor(y))
     optimizer.zero_grad()
     loss.backward()
+    if grad_clip_norm is not None:
+        NORMS.append(clip_grad_norm(optimizer.params, grad_clip_norm))
+    if grad_clip_value is not None:
+        clip_grad_value(optimizer.params, grad_clip_value)
     optimizer.step()
     return loss.item()
 
@@ -71,23 +84,53 @@ def digits(count: int, size: int, images: bool) -> list[tuple[np.ndarray, np.nda
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("make, images", [(models.mlp, False), (models.cnn, True), (everything, True)])
 def test_fifty_steps_are_those_of_eager_training(make, images, optimizer):
+    same_as_eager(make, optimizer, CrossEntropyLoss(), digits(50, 32, images))
+
+
+NORMS: list[float] = []  # of the gradients that eager training clipped
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("make, images", [(models.mlp, False), (everything, True)])
+def test_fifty_clipped_steps_are_those_of_eager_training(make, images, optimizer):
     batches = digits(50, 32, images)
+    NORMS.clear()
+    free = same_as_eager(make, optimizer, CrossEntropyLoss(), batches, {"grad_clip_norm": math.inf})
+    middle = float(np.median(NORMS))  # some gradients are short enough and some are not
+    for clip in ({"grad_clip_norm": middle}, {"grad_clip_value": 0.01}):
+        clipped = same_as_eager(make, optimizer, CrossEntropyLoss(), batches, clip)
+        assert any((clipped[name] != free[name]).any() for name in free), f"{clip} clips nothing"
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_fifty_steps_of_binary_cross_entropy(optimizer):
+    batches = [(x, (y % 2).astype(np.float32)[:, None]) for x, y in digits(50, 32, False)]
+    same_as_eager(odd_digits, optimizer, BinaryCrossEntropyLoss(), batches)
+
+
+def odd_digits() -> Sequential:
+    return Sequential(Linear(64, 16), ReLU(), Linear(16, 1), Sigmoid())
+
+
+def same_as_eager(make, optimizer, loss_fn, batches, clip=MappingProxyType({})) -> dict[str, np.ndarray]:
+    """Asserts that eager training and a captured step give the same bits; returns what they give."""
     results = []
     for captured in (False, True):
         np.random.seed(0)
         model = make()
         made = OPTIMIZERS[optimizer](model.parameters())
-        step = tinytorch.compile_step(model, made, CrossEntropyLoss(), *batches[0]) if captured else None
+        step = tinytorch.compile_step(model, made, loss_fn, *batches[0], **clip) if captured else None
         losses = []
         for i, (x, y) in enumerate(batches):
             made.lr = 0.05 / (i + 1)  # a schedule changes nothing about the program
-            losses.append(step(x, y) if step else eagerly(model, made, CrossEntropyLoss(), x, y))
+            losses.append(step(x, y) if step else eagerly(model, made, loss_fn, x, y, **clip))
         results.append({**model.state_dict(), **made.state_dict()["moments"], "losses": np.array(losses)})
         assert made.step_count == 50
     eager, as_program = results
     assert eager.keys() == as_program.keys()
     for name in eager:
         np.testing.assert_array_equal(as_program[name], eager[name], err_msg=name)
+    return eager
 
 
 def small(width: int = 3) -> tuple[Sequential, SGD]:
@@ -128,14 +171,65 @@ def test_threads_do_not_change_a_bit():
     np.testing.assert_array_equal(*weights)
 
 
-def test_other_losses():
+def absolute(out: Tensor, y: Tensor) -> Tensor:
+    return (out - y).abs().mean()
+
+
+def huber(out: Tensor, y: Tensor) -> Tensor:
+    """Huber 1964: squared near 0, linear beyond 0.1."""
+    far = (out - y).abs()
+    near = far.clip(max=0.1)
+    return (near * near * 0.5 + (far - near) * 0.1).mean()
+
+
+def hinge(out: Tensor, y: Tensor) -> Tensor:
+    """Where an answer is on the wrong side of a half, by how much."""
+    wrong = out - 0.5
+    return apply(ops.where, y > 0.5, -wrong, wrong).clip(min=-0.2).mean()
+
+
+@pytest.mark.parametrize("loss", [MSELoss(), BinaryCrossEntropyLoss(), absolute, huber, hinge])
+def test_other_losses(loss):
+    np.random.seed(3)
     model = Sequential(Linear(4, 8), GELU(), Linear(8, 2), Sigmoid())
-    optimizer, x, y = SGD(model.parameters(), lr=0.5), normal(6, 4), RNG.random((6, 2)).astype(np.float32)
-    step = tinytorch.compile_step(model, optimizer, MSELoss(), x, y)
-    losses = [step(x, y) for _ in range(50)]
-    assert losses[-1] < 0.9 * losses[0]
-    with pytest.raises(PlanError, match="op compare has no kernel"):
-        tinytorch.compile_step(model, optimizer, tinytorch.BinaryCrossEntropyLoss(), x, (y > 0.5).astype(np.float32))
+    optimizer, x = SGD(model.parameters(), lr=0.5), normal(6, 4)
+    y = RNG.integers(0, 2, (6, 2)).astype(np.float32)
+    before = model.state_dict()
+    expected = [eagerly(model, optimizer, loss, x, y) for _ in range(20)]
+    model.load_state_dict(before)
+    step = tinytorch.compile_step(model, optimizer, loss, x, y)
+    np.testing.assert_allclose([step(x, y) for _ in range(20)], expected, rtol=1e-4)
+    assert expected[-1] < expected[0]
+
+
+def test_an_op_without_kernel_is_named():
+    model, optimizer = small()
+    x, y = normal(6, 4), normal(6, 3)
+    with pytest.raises(PlanError, match="op maximum has no kernel"):
+        tinytorch.compile_step(model, optimizer, lambda out, y: apply(ops.maximum, out, y).mean(), x, y)
+
+
+def test_probabilities_outside_make_the_loss_nan():
+    """Eager code refuses them; a captured step looks at no values on the way."""
+    model = Sequential(Linear(2, 1))
+    model.layers[0].weight.data[:], model.layers[0].bias.data[:] = 0.1, 0.5
+    optimizer, y = SGD(model.parameters(), lr=0.0), np.ones((3, 1), np.float32)
+    step = tinytorch.compile_step(model, optimizer, BinaryCrossEntropyLoss(), np.ones((3, 2), np.float32), y)
+    assert np.isfinite(step(np.ones((3, 2), np.float32), y))
+    assert np.isnan(step(np.full((3, 2), 9, np.float32), y))
+
+
+@pytest.mark.parametrize("clip, says", [
+    ({"grad_clip_norm": 0.0}, "gradients would be clipped to norm 0.0; choose a positive limit"),
+    ({"grad_clip_value": float("nan")}, "gradients would be clipped to value nan; choose a positive limit"),
+    ({"grad_clip_norm": 1.0, "grad_clip_value": 2.0}, "by norm 1.0 and by value 2.0; choose one"),
+])  # fmt: skip
+def test_impossible_limits(clip, says):
+    model, optimizer = small()
+    with pytest.raises(ValueError, match=f"compile_step: .*{says}"):
+        tinytorch.compile_step(model, optimizer, CrossEntropyLoss(), *batch(), **clip)
+    with pytest.raises(ValueError, match=f"Trainer: .*{says}"):
+        Trainer(model, optimizer, CrossEntropyLoss(), **clip)
 
 
 def test_targets_of_sequences_are_flattened_by_the_loss():
@@ -283,12 +377,42 @@ def test_a_trainer_uses_it_and_trains_what_does_not_fit_eagerly():
         histories.append([trainer.train_epoch(loader) for _ in range(3)])
         assert trainer.step == optimizer.step_count == 12
     np.testing.assert_allclose(*histories, rtol=1e-6)
-    with pytest.raises(ValueError, match="a captured step does not clip gradients, grad_clip_norm is 1"):
+    with pytest.raises(ValueError, match=r"step clips gradients by norm None and value None, the trainer by 1.0 and N"):
         Trainer(model, optimizer, CrossEntropyLoss(), grad_clip_norm=1.0, captured=step)
+    clipping = tinytorch.compile_step(model, optimizer, CrossEntropyLoss(), x[:32], y[:32], grad_clip_norm=1.0)
+    assert Trainer(model, optimizer, CrossEntropyLoss(), grad_clip_norm=1.0, captured=clipping).captured is clipping
+    with pytest.raises(ValueError, match=r"norm 1.0 and value None, the trainer by None and None; give compile_step"):
+        Trainer(model, optimizer, CrossEntropyLoss(), captured=clipping)
     x[0] = np.nan
     bad = tinytorch.DataLoader(tinytorch.TensorDataset(Tensor(x), Tensor(y)), batch_size=32)
     with pytest.raises(tinytorch.core.training.NonFiniteLoss, match="the input already contains nan"):
         trainer.train_epoch(bad)
+
+
+def test_a_second_thread_is_refused_and_changes_nothing():
+    model, optimizer = small()
+    x, y = batch()
+    step = tinytorch.compile_step(model, optimizer, CrossEntropyLoss(), x, y)
+    running, done, execute = threading.Event(), threading.Event(), step._execute
+
+    def slow(*call: int) -> None:
+        running.set()
+        done.wait(10)
+        execute(*call)
+
+    step._execute = slow
+    first = threading.Thread(target=step, args=(x, y))
+    first.start()
+    assert running.wait(10)
+    before = model.state_dict()
+    with pytest.raises(PlanError, match=r"step: it is running in another thread, .*one thread at a time, or give each"):
+        step(x, y)
+    assert optimizer.step_count == 1 and all((before[n] == v).all() for n, v in model.state_dict().items())
+    done.set()
+    first.join()
+    step._execute = execute
+    step(x, y)
+    assert optimizer.step_count == 2
 
 
 def test_the_table_names_ops_and_places():

@@ -7,7 +7,20 @@ import pytest
 
 from tests.oracle.against import BOUND, torch
 from tests.tolerance import nmse
-from tinytorch import SGD, Adam, AdamW, BatchNorm2d, Conv2d, CrossEntropyLoss, Linear, MaxPool2d, Tensor
+from tinytorch import (
+    SGD,
+    Adam,
+    AdamW,
+    BatchNorm2d,
+    BinaryCrossEntropyLoss,
+    Conv2d,
+    CrossEntropyLoss,
+    Linear,
+    MaxPool2d,
+    Tensor,
+    clip_grad_norm,
+    clip_grad_value,
+)
 
 pytestmark = [pytest.mark.oracle, pytest.mark.usefixtures("backend")]
 
@@ -46,6 +59,41 @@ def test_trajectory_of_ten_steps(ours, theirs, options, dtype, shape):
         torch_optimizer.step()
         for mine, other, before in zip(w, torch_w, start):
             assert nmse(mine.data - before, other.detach().numpy() - before) <= 100 * BOUND[dtype], f"step {step}"
+
+
+@pytest.mark.parametrize("limit", [0.5, 20.0, 1e6])
+def test_clipping(limit):
+    """Both kinds. PyTorch divides by the norm + 1e-6, we by the norm."""
+    rng = np.random.default_rng(3)
+    for ours, theirs in (
+        (clip_grad_norm, torch.nn.utils.clip_grad_norm_), (clip_grad_value, torch.nn.utils.clip_grad_value_)
+    ):  # fmt: skip
+        w = [Tensor(np.zeros(shape, np.float32), requires_grad=True) for shape in ((300, 70), (3,), (1, 1))]
+        torch_w = [torch.zeros(p.shape, requires_grad=True) for p in w]
+        for p, other in zip(w, torch_w):
+            p.grad = rng.standard_normal(p.shape).astype(np.float32)
+            other.grad = torch.tensor(p.grad)
+        norm, torch_norm = ours(w, limit), theirs(torch_w, limit)
+        assert norm is None or norm == pytest.approx(float(torch_norm), rel=1e-6)
+        for p, other in zip(w, torch_w):
+            np.testing.assert_allclose(p.grad, other.grad.numpy(), rtol=1e-5)
+
+
+def test_binary_cross_entropy():
+    """Certain answers, right and wrong, among others; gradients of probabilities and of targets."""
+    rng = np.random.default_rng(4)
+    p = np.concatenate([rng.uniform(0, 1, 200), [0, 0, 1, 1, 1e-30, 1 - 6e-8]]).astype(np.float32)
+    t = np.concatenate([rng.uniform(0, 1, 200), [0, 1, 0, 1, 0.5, 0.5]]).astype(np.float32)
+    mine = [Tensor(a.copy(), requires_grad=True) for a in (p, t)]
+    others = [torch.tensor(a, requires_grad=True) for a in (p, t)]
+    loss, torch_loss = BinaryCrossEntropyLoss()(*mine), torch.nn.BCELoss()(*others)
+    loss.backward()
+    torch_loss.backward()
+    assert loss.item() == pytest.approx(torch_loss.item(), rel=1e-6)
+    np.testing.assert_allclose(mine[0].grad, others[0].grad.numpy(), rtol=1e-5, atol=1e-9)
+    # PyTorch floors the logarithms in the loss and not in the gradient of its targets; the mathematics of ours is one.
+    of_targets = others[1].grad.numpy().clip(-100 / p.size, 100 / p.size)
+    np.testing.assert_allclose(mine[1].grad, of_targets, rtol=1e-5, atol=1e-9)
 
 
 def test_a_small_cnn_learns_the_same():

@@ -8,7 +8,7 @@ is used. Each gradient rule calls ops again, on arrays, through the same seam as
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from operator import attrgetter
@@ -55,7 +55,7 @@ clock = count()  # what is made later owes gradients to what was made before
 class _Record(NamedTuple):
     op: Op
     inputs: tuple[Tensor | None, ...]
-    arrays: list[Any]
+    arrays: Sequence[Any]
     params: dict[str, Any]
     out: np.ndarray
     made_at: int

@@ -11,20 +11,9 @@ from tinytorch.engine.ops.index import check_ids
 
 __all__ = ["BinaryCrossEntropyLoss", "CrossEntropyLoss", "MSELoss", "log_softmax"]
 
-# log 0 is -inf; torch puts -100 in its place, so a wrong and certain answer costs 100 and not infinity
-LOG_FLOOR = -100.0
-SMALLEST = float(np.finfo(np.float32).tiny)
-
-
 def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
     """log softmax(x) along `dim`, stable for large x."""
     return apply(ops.log_softmax, x, axis=dim)
-
-
-def floored_log(p: Tensor) -> Tensor:
-    """log p, and LOG_FLOOR for p = 0; there the gradient is 0, where log alone would make it 0 / 0 and so nan."""
-    floor = Tensor(np.asarray(LOG_FLOOR, p.dtype), dtype=p.dtype)
-    return apply(ops.where, p == 0, floor, p.clip(min=SMALLEST).log())
 
 
 class MSELoss(Layer):
@@ -69,7 +58,10 @@ class CrossEntropyLoss(Layer):
 
 
 class BinaryCrossEntropyLoss(Layer):
-    """-(t log p + (1 - t) log(1 - p)), mean: predictions are probabilities, such as a sigmoid gives."""
+    """-(t log p + (1 - t) log(1 - p)), mean: predictions are probabilities, such as a sigmoid gives.
+
+    In a captured step, where nobody looks at them, predictions outside 0..1 make the loss nan.
+    """
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
         targets = as_tensor(targets)
@@ -84,6 +76,6 @@ class BinaryCrossEntropyLoss(Layer):
                 f"BinaryCrossEntropyLoss: predictions reach from {p.min():.4g} to {p.max():.4g}, probabilities "
                 "are from 0 to 1; put a Sigmoid before the loss"
             )
-        hit = targets * floored_log(predictions)
-        miss = (1 - targets) * floored_log(1 - predictions)
-        return -(hit + miss).mean()
+        if targets.dtype != predictions.dtype:
+            targets = targets.astype(predictions.dtype)
+        return apply(ops.binary_cross_entropy, predictions, targets)

@@ -7,6 +7,7 @@ data are an integer array. Left out: what may be written as an argument (`argume
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,21 +19,25 @@ from tinytorch.core.arguments import Axis, Number, as_data, axes_of, axis_below,
 from tinytorch.engine import dispatch, ops
 from tinytorch.engine.op import Op, size
 
-new_tensor, new_node = object.__new__, tuple.__new__
+new_tensor, new_node, tape, clock = object.__new__, tuple.__new__, autograd._tape, autograd.clock
 
 
 def apply(op: Op, *inputs: Tensor | None, **params: Any) -> Tensor:
-    """Run an op on tensors and record it where a gradient may be wanted. The only place that writes the tape."""
+    """Run an op on tensors and record it where a gradient may be wanted."""
     arrays = [t.data if type(t) is Tensor else None if t is None else t.operand for t in inputs]
-    out = dispatch.call(op, *arrays, **params)
+    return recorded(op, inputs, arrays, params, dispatch.call(op, *arrays, **params))
+
+
+def recorded(op: Op, inputs: tuple, arrays: Sequence[Any], params: dict[str, Any], out: np.ndarray) -> Tensor:
+    """The result of an op as a tensor that knows how it was made. The only place that writes the tape."""
     result = new_tensor(Tensor)
     result.data, result.grad, result._grad_fn, result.retains_grad, result.requires_grad = out, None, None, False, False
     for t in inputs:
         if t is not None and t.requires_grad:
-            if autograd._tape.recording and out.dtype.kind == "f":
+            if tape.recording and out.dtype.kind == "f":
                 result.requires_grad = True
                 kind = op.node_type or autograd.node_type(op)
-                result._grad_fn = new_node(kind, (op, inputs, arrays, params, out, next(autograd.clock)))
+                result._grad_fn = new_node(kind, (op, inputs, arrays, params, out, next(clock)))
             break
     return result
 
@@ -367,17 +372,15 @@ def binary(op: Op, a: Any, b: Any, **params: Any) -> Tensor:
     """A binary op on tensors, arrays and numbers; an integer operand takes the dtype of a floating one."""
     if type(a) is Tensor:
         if type(b) is Tensor:
-            if a.data.dtype is b.data.dtype:
-                return apply(op, a, b, **params)
+            x, y = a.data, b.data
+            if x.dtype is y.dtype:  # the usual case, without `apply`'s look at each input
+                return recorded(op, (a, b), (x, y), params, dispatch.call(op, x, y, **params))
         elif type(b) is float and b and a.data.dtype is dispatch.FLOAT32:  # -0.0 equals 0.0, so zeros are not kept
             return apply(op, a, constant(b), **params)
     a = as_tensor(a, b.dtype if isinstance(b, Tensor) else None)
     b = as_tensor(b, a.dtype)
     if a.dtype != b.dtype and "f" in (a.dtype.kind, b.dtype.kind):
-        if a.dtype.kind != "f":
-            a = a.astype(b.dtype)
-        elif b.dtype.kind != "f":
-            b = b.astype(a.dtype)
+        a, b = (t if t.dtype.kind == "f" else t.astype(other.dtype) for t, other in ((a, b), (b, a)))
     return apply(op, a, b, **params)
 
 
@@ -387,9 +390,7 @@ def matmul(a: Any, b: Any) -> Tensor:
     b = as_tensor(b, a.dtype)
     if not a.ndim or not b.ndim:
         raise ValueError(f"matmul: a is {a.shape}, b is {b.shape}: a number has no matrix product; use *")
-    rows = a.unsqueeze(0) if a.ndim == 1 else a
-    columns = b.unsqueeze(1) if b.ndim == 1 else b
-    y = apply(ops.matmul, rows, columns)
+    y = apply(ops.matmul, a.unsqueeze(0) if a.ndim == 1 else a, b.unsqueeze(1) if b.ndim == 1 else b)
     y = y.squeeze(-1) if b.ndim == 1 else y
     return y.squeeze(-1 if b.ndim == 1 else -2) if a.ndim == 1 else y
 

@@ -1,4 +1,4 @@
-"""The training loop: Trainer, learning-rate schedule, gradient clipping."""
+"""The training loop: Trainer, learning-rate schedule; what clips gradients is in `core.clipping`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinytorch.core.autograd import no_grad
+from tinytorch.core.clipping import clip_grad_norm, clip_grad_value, limits
 from tinytorch.core.layers import Layer
 from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss, log_softmax
 from tinytorch.core.optimizers import Optimizer
@@ -20,12 +21,15 @@ from tinytorch.files import write_atomically
 
 __all__ = [
     "BinaryCrossEntropyLoss", "CosineSchedule", "CrossEntropyLoss", "MSELoss", "NonFiniteLoss", "Trainer",
-    "clip_grad_norm", "log_softmax",
+    "clip_grad_norm", "clip_grad_value", "log_softmax",
 ]  # fmt: skip
 
 
 class Captured(Protocol):
     """A training step on arrays that returns the loss, for batches that fit: `engine.step.Step`."""
+
+    grad_clip_norm: float | None
+    grad_clip_value: float | None
 
     def fits(self, x: np.ndarray, y: np.ndarray) -> bool: ...
     def __call__(self, x: np.ndarray, y: np.ndarray) -> float: ...
@@ -49,21 +53,12 @@ class CosineSchedule:
         return self.min_lr + (self.max_lr - self.min_lr) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float = 1.0) -> float:
-    """Scale all gradients so that their joint Euclidean norm is at most max_norm; return the norm before."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients))
-    if norm > max_norm:
-        for g in gradients:
-            g *= max_norm / norm
-    return norm
-
-
 class Trainer:
     """Trains a model: loss_fn(model(x), y) over batches (x, y), backward, optimizer step.
 
     `captured`, from `tinytorch.compile_step`, takes the batches that fit it (a last, shorter one is trained eagerly,
     and so are all if gradients are accumulated). With it, a loss that is not finite is noticed after the update.
+    Gradients are clipped by their joint norm or by value, at most one of them, and by a captured step likewise.
     `history` keeps train_loss, eval_loss and learning_rates, one entry an epoch.
     """
 
@@ -75,13 +70,19 @@ class Trainer:
         scheduler: Any = None,
         grad_clip_norm: float | None = None,
         captured: Captured | None = None,
+        grad_clip_value: float | None = None,
     ) -> None:
-        if captured is not None and grad_clip_norm is not None:
+        limits("Trainer", grad_clip_norm, grad_clip_value)
+        asked = grad_clip_norm, grad_clip_value
+        if captured is not None and (captured.grad_clip_norm, captured.grad_clip_value) != asked:
             raise ValueError(
-                f"Trainer: a captured step does not clip gradients, grad_clip_norm is {grad_clip_norm}; leave one out"
+                f"Trainer: the captured step clips gradients by norm {captured.grad_clip_norm} and value "
+                f"{captured.grad_clip_value}, the trainer by {grad_clip_norm} and {grad_clip_value}; give compile_step "
+                "the same limits"
             )
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
-        self.scheduler, self.grad_clip_norm, self.captured = scheduler, grad_clip_norm, captured
+        self.scheduler, self.captured = scheduler, captured
+        self.grad_clip_norm, self.grad_clip_value = grad_clip_norm, grad_clip_value
         self.epoch = self.step = 0
         self.history: dict[str, list[float]] = {"train_loss": [], "eval_loss": [], "learning_rates": []}
 
@@ -117,6 +118,8 @@ class Trainer:
         """Clip if asked to, step, forget the gradients."""
         if self.grad_clip_norm is not None:
             clip_grad_norm(self.optimizer.params, self.grad_clip_norm)
+        if self.grad_clip_value is not None:
+            clip_grad_value(self.optimizer.params, self.grad_clip_value)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1

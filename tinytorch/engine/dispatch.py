@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tinytorch.engine.op import Op
 
 BACKENDS = ("numpy", "numba")
-FLOAT32 = np.dtype(np.float32)
+FLOAT32, ARRAY = np.dtype(np.float32), np.ndarray
 # Beyond this many distinct calls (indices in a loop, say) the cache starts afresh instead of growing without end.
 CACHE_LIMIT = 8192
 
@@ -88,19 +88,20 @@ def call(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
     Raises ValueError or TypeError from the op's shape rule, naming the op, the shapes, the clash and the next step.
     """
     if not watchers:
-        if op.ufunc is not None and not params:
+        ufunc = op.ufunc
+        if ufunc is not None and not params:
             for a in arrays:
-                if type(a) is not np.ndarray or a.dtype is not FLOAT32 or a.size > SMALL:
+                if type(a) is not ARRAY or a.dtype is not FLOAT32 or a.size > SMALL:
                     break
             else:
                 try:
-                    out = op.ufunc(*arrays)
+                    out = ufunc(*arrays)
                 except ValueError:
                     out = None  # shapes that clash: the shape rule below says so better
-                if type(out) is np.ndarray:
+                if type(out) is ARRAY:
                     return out
         out = find(op, arrays, params)(*arrays, **params)
-        return out if type(out) is np.ndarray else np.asarray(out)
+        return out if type(out) is ARRAY else np.asarray(out)
     run = find(op, arrays, params)
     start = perf_counter_ns()
     out = np.asarray(run(*arrays, **params))

@@ -73,19 +73,26 @@ class GraphError(ValueError):
     """The function cannot be captured: its result does not depend on its input through ops."""
 
 
-def trace(function: Callable[..., np.ndarray], *examples: np.ndarray) -> tuple[Graph, np.ndarray]:
+Seen = list[tuple[Value, np.ndarray]]
+
+
+def trace(
+    function: Callable[..., np.ndarray], *examples: np.ndarray, seen: Seen | None = None
+) -> tuple[Graph, np.ndarray]:
     """Run `function` once on the examples, with the NumPy reference, and return its graph and its result.
 
-    `function` must give the same steps for every input of these shapes: a branch on values is not seen.
+    `function` must give the same steps for every input of these shapes: a branch on values is not seen. `seen` is
+    filled with the inputs and all results on the way.
     """
     with dispatch.use_backend("numpy"):
-        return follow(lambda: function(*examples), examples)
+        return follow(lambda: function(*examples), examples, seen=seen)
 
 
 def follow(
     run: Callable[[], np.ndarray],
     inputs: Sequence[np.ndarray],
     drawn: Callable[[dispatch.Event, int], bool] = lambda event, i: False,
+    seen: Seen | None = None,
 ) -> tuple[Graph, np.ndarray]:
     """Call `run` once and return the graph that leads from `inputs` to its result, and the result.
 
@@ -97,6 +104,8 @@ def follow(
         result = run()
     values = {place(a): Value.like(a) for a in inputs}
     graph = Graph(list(values.values()), next(iter(values.values())))
+    if seen is not None:
+        seen += zip(values.values(), inputs)
     for event in events:
         for i, a in enumerate(event.arrays):
             if a is not None and place(a) not in values and drawn(event, i):
@@ -110,6 +119,8 @@ def follow(
         node = Node(event.op.name, operands, dict(event.params), Value(event.out.shape, event.out.dtype))
         node.out.node, values[place(event.out)] = node, node.out
         graph.nodes.append(node)
+        if seen is not None:
+            seen.append((node.out, event.out))
     if place(result) not in values or not graph.nodes:
         raise GraphError(
             "capture: the result does not come from the input through ops; compute with tensors from input to output, "

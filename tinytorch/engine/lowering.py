@@ -5,6 +5,7 @@ Left out: the memory a program runs in, which belongs to whoever runs it (`plan.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -77,20 +78,34 @@ def lower_node(build: Builder, node: Node, refs: dict[int, Ref]) -> Ref:
 
 
 def table(program: Program, labels: list[str]) -> str:
-    """A line for each step: op, kernel, shape and bytes of what it writes first, and where that lies.
+    """A line for each step: op, kernel, shapes it reads and writes, bytes it writes, and where the first of those lies.
 
-    Of several inputs, `input 2` is the third.
+    Arrays are float32 unless said. Packed weights are in parentheses; constants with one axis, such as biases and
+    tables of offsets, are left out. Of several inputs, `input 2` is the third.
     """
     inputs = sum(base.startswith("input") for base in program.bases)
     rows = []
     for i, (step, op) in enumerate(zip(program.steps, labels)):
-        out = step.writes[0]
-        place = program.places[out.buffer]
+        written = step.writes
+        place = program.places[written[0].buffer]
         base = kind(program.bases[place.base])
         base = f"{base} {place.base}" if base == "input" and inputs > 1 else base
-        where = f"{base} + {place.offset + out.offset * out.dtype.itemsize}"
-        rows.append((i, op, step.kernel.name, "x".join(map(str, out.shape)), out.size * out.dtype.itemsize, where))
-    return tabulate(rows, ("step", "op", "kernel", "result", "bytes", "place"), tablefmt="simple")
+        where = f"{base} + {place.offset + written[0].offset * written[0].dtype.itemsize}"
+        nbytes = sum(ref.size * ref.dtype.itemsize for ref in written)
+        rows.append((i, op, step.kernel.name, shapes(program, step.reads), shapes(program, written), nbytes, where))
+    return tabulate(rows, ("step", "op", "kernel", "reads", "writes", "bytes", "place"), tablefmt="simple")
+
+
+def shapes(program: Program, refs: Sequence[Ref]) -> str:
+    """`1x16x8x8 u8, (2x9x32)`; what occurs several times is counted: `4 of 64`."""
+    told = []
+    for ref in refs:
+        constant = ref.buffer not in program.places
+        if not constant or len(ref.shape) > 1:
+            size = "x".join(map(str, ref.shape)) or "scalar"
+            text = size if ref.dtype == np.float32 else f"{size} {ref.dtype.kind}{8 * ref.dtype.itemsize}"
+            told.append(f"({text})" if constant else text)
+    return ", ".join(f"{n} of {text}" if n > 1 else text for text, n in Counter(told).items())
 
 
 def addresses(program: Program, inputs: Sequence[np.ndarray], output: np.ndarray, arena: np.ndarray) -> list[int]:

@@ -5,6 +5,7 @@ Left out: making it from a model (`perf.training`), what a plan for answers is (
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from operator import is_not
 
@@ -19,8 +20,12 @@ class Step:
     """`step(x, y)` trains on one batch of exactly the captured shapes and returns its loss.
 
     The graph's inputs are x, y, the arrays that `state()` gives, which are read and written where they lie, and one
-    int64 for each function in `draws`. `begin()` is called once before each run. One thread at a time.
+    int64 for each function in `draws`. `begin()` is called once before each run. It is not thread-safe, and says so: a
+    call while another is running raises PlanError and changes nothing. The limits say how its graph clips gradients.
     """
+
+    grad_clip_norm: float | None = None
+    grad_clip_value: float | None = None
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class Step:
         self.program.fill_borders(self._arena)
         self._checks = checks(graph, 2)
         self._execute = machine.loop().execute
+        self._turn = threading.Lock()
         self._link(state())
 
     def _link(self, state: list[np.ndarray]) -> None:
@@ -68,8 +74,8 @@ class Step:
         )  # fmt: skip
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> float:
-        """The loss before the update. PlanError for other shapes and types, IndexError for class numbers or ids that
-        are out of range; then nothing has changed.
+        """The loss before the update. PlanError for other shapes and types and while another thread is training,
+        IndexError for class numbers or ids that are out of range; then nothing has changed.
         """
         if not self.fits(x, y):
             raise PlanError(
@@ -78,16 +84,24 @@ class Step:
             )
         for check in self._checks:
             check(x, y)
-        state = self._state()
-        if len(state) != len(self._linked) or any(map(is_not, state, self._linked)):
-            self._link(state)
-        self._begin()
-        for key, draw in zip(self._keys, self._draws):
-            key[...] = draw()
-        self._x[...] = x
-        self._y[...] = y
-        self._execute(*self._call)
-        return float(self._loss)
+        if not self._turn.acquire(blocking=False):
+            raise PlanError(
+                "step: it is running in another thread, and two updates of the same weights at once would be neither; "
+                "call it from one thread at a time, or give each thread a model of its own"
+            )
+        try:
+            state = self._state()
+            if len(state) != len(self._linked) or any(map(is_not, state, self._linked)):
+                self._link(state)
+            self._begin()
+            for key, draw in zip(self._keys, self._draws):
+                key[...] = draw()
+            self._x[...] = x
+            self._y[...] = y
+            self._execute(*self._call)
+            return float(self._loss)
+        finally:
+            self._turn.release()
 
     def __str__(self) -> str:
         """One line for each kernel step, as a plan's."""

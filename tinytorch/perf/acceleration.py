@@ -13,7 +13,7 @@ def accelerate(model: Layer, example: np.ndarray | Tensor, threads: int = 1) -> 
     """Capture `model`, in evaluation mode, for queries of the example's shape; `tinytorch.compile` is this function.
 
     The plan answers `plan(x) -> ndarray` with up to `threads` threads and was verified against the eager model. It can
-    be saved (`plan.save`, `tinytorch.load_plan`) and serves one thread at a time (`plan.clone`). Raises GraphError or
+    be saved (`plan.save`, `tinytorch.load_plan`) and be called from several threads at once. Raises GraphError or
     PlanError where the model cannot be captured.
     """
     model.eval()

@@ -9,14 +9,16 @@ from contextlib import contextmanager
 import numpy as np
 
 from tinytorch.core import autograd
+from tinytorch.core.clipping import clip_always, limits
 from tinytorch.core.layers import Dropout, Layer
 from tinytorch.core.optimizers import Optimizer
 from tinytorch.core.tensor import Tensor
 from tinytorch.engine import dispatch, ops
 from tinytorch.engine.graph import Graph, difference, follow
-from tinytorch.engine.plan import INPUTS, PlanError, nmse
+from tinytorch.engine.plan import INPUTS, PlanError
 from tinytorch.engine.rewrites import fuse
 from tinytorch.engine.step import Step
+from tinytorch.engine.verify import nmse
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Batch = tuple[np.ndarray, np.ndarray]
@@ -34,17 +36,22 @@ def compile_step(
     x: np.ndarray | Tensor,
     y: np.ndarray | Tensor,
     threads: int = 1,
+    *,
+    grad_clip_norm: float | None = None,
+    grad_clip_value: float | None = None,
 ) -> Step:
     """Capture loss_fn(model(x), y), its backward pass and the optimizer's step as one program: `step(x, y) -> loss`.
 
     x and y, float32 or int64, are a batch as it will come in training; other batches must have the same shapes. The
     step changes the model's own parameters, buffers and moments, so eager code sees them, and follows changes of the
     learning rate and other settings of the optimizer. It leaves every `p.grad` at None. Capturing runs a few steps in
-    training mode and takes them back. Left out: gradient clipping and accumulation.
+    training mode and takes them back. With `grad_clip_norm` or `grad_clip_value` gradients are clipped before the
+    update, as `clip_grad_norm` and `clip_grad_value` do it. Left out: accumulating gradients of several batches.
 
-    Raises GraphError or PlanError where model or loss compute without ops, depend on values of the batch, or use an op
-    without a kernel; then train eagerly.
+    Raises ValueError for limits that are not positive or both given. Raises GraphError or PlanError where model or loss
+    compute without ops, depend on values of the batch, or use an op without a kernel; then train eagerly.
     """
+    limits("compile_step", grad_clip_norm, grad_clip_value)
     batch = as_array("x", x), as_array("y", y)
     model.train()
 
@@ -52,6 +59,7 @@ def compile_step(
         loss = loss_fn(model(Tensor(x)), Tensor(y))
         optimizer.zero_grad()
         autograd.backward(loss, accumulate=hold)
+        clip_always(optimizer.params, grad_clip_norm, grad_clip_value)
         optimizer.step()
         optimizer.zero_grad()
         return loss.data
@@ -77,6 +85,7 @@ def compile_step(
             raise PlanError(f"compile_step: {difference_found}; {ADVICE}")
     fuse(graph)
     step = Step(graph, state, [layer.draw for layer in draws], optimizer.advance, threads)
+    step.grad_clip_norm, step.grad_clip_value = grad_clip_norm, grad_clip_value
     verify(step, run, other, model, optimizer, state)
     return step
 

@@ -4,6 +4,7 @@
 """
 
 from tinytorch.engine.ops.activation import *  # noqa: F403
+from tinytorch.engine.ops.clipping import *  # noqa: F403
 from tinytorch.engine.ops.conv import *  # noqa: F403
 from tinytorch.engine.ops.dropout import *  # noqa: F403
 from tinytorch.engine.ops.elementwise import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy in one op, so that it is stable and its gradient is one pass. Other losses are composed."""
+"""Cross-entropies in one op each, so that they are stable and their gradient is one pass. Other losses are composed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import numpy as np
 
 from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, check_floating, normal, size
 from tinytorch.engine.ops.activation import log_softmax
+from tinytorch.engine.ops.elementwise import clip, div, log, mul, sub
 from tinytorch.engine.ops.index import check_ids
 
-__all__ = ["cross_entropy", "cross_entropy_grad"]
+__all__ = ["binary_cross_entropy", "binary_cross_entropy_grad", "cross_entropy", "cross_entropy_grad"]
+
+# log 0 is -inf; PyTorch puts -100 in its place, so that a wrong and certain answer costs 100 and not infinity, and on
+# the way back divides by no less than 1e-12.
+LOG_FLOOR, LEAST_VARIANCE = -100.0, 1e-12
 
 
 def check_targets(name: str, logits: Shaped, targets: Shaped) -> None:
@@ -90,4 +95,72 @@ class CrossEntropyGrad(Op):
             yield Sample((normal(rng), *sample.arrays), sample.params)
 
 
+def check_probabilities(name: str, p: Shaped, t: Shaped) -> None:
+    check_floating(name, p)
+    if p.shape != t.shape or p.dtype != t.dtype:
+        raise ValueError(f"{name}: p is {p.shape} {p.dtype}, t is {t.shape} {t.dtype}: they must agree; reshape one")
+    if size(p.shape) == 0:
+        raise ValueError(f"{name}: p is {p.shape}: the mean over nothing is undefined; skip empty batches")
+
+
+def probabilities(rng: np.random.Generator) -> SampleIterator:
+    for shape in ((3, 2), (5,), (), (33, 37)):
+        yield Sample((rng.uniform(0.05, 0.95, shape), rng.uniform(0, 1, shape)))
+
+
+class BinaryCrossEntropy(Op):
+    """Mean of -(t log p + (1 - t) log(1 - p)), logarithms no less than -100: p, t of one shape -> (); nan for p outside
+    0..1.
+    """
+
+    def shape(self, p: Shaped, t: Shaped) -> Spec:
+        check_probabilities("binary_cross_entropy", p, t)
+        return Spec((), p.dtype)
+
+    def reference(self, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+        floor = p.dtype.type(LOG_FLOOR)
+        hit, miss = np.maximum(log.reference(p), floor), np.maximum(log.reference(1 - p), floor)
+        return -(t * hit + (1 - t) * miss).mean()
+
+    def gradient(self, need: tuple, g: np.ndarray, out: np.ndarray, p: np.ndarray, t: np.ndarray) -> tuple:
+        one = np.ones((), p.dtype)
+        return (
+            need[0] and binary_cross_entropy_grad(g, p, t),
+            need[1] and mul(sub(floored_log(sub(one, p)), floored_log(p)), div(g, np.asarray(p.size, p.dtype))),
+        )
+
+    def flops(self, out: Shaped, p: Shaped, t: Shaped) -> int:
+        return 8 * size(p.shape)
+
+    def samples(self, rng: np.random.Generator) -> SampleIterator:
+        yield from probabilities(rng)
+
+
+def floored_log(p: np.ndarray) -> np.ndarray:
+    return clip(log(p), low=LOG_FLOOR, high=None)
+
+
+class BinaryCrossEntropyGrad(Op):
+    """(p - t) / (p (1 - p)) g / n for n elements"""
+
+    gradient = None
+
+    def shape(self, g: Shaped, p: Shaped, t: Shaped) -> Spec:
+        check_probabilities("binary_cross_entropy_grad", p, t)
+        if g.shape != ():
+            raise ValueError(f"binary_cross_entropy_grad: g is {g.shape}: the loss is one number, g must be ()")
+        return Spec(p.shape, p.dtype)
+
+    def reference(self, g: np.ndarray, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return (p - t) / np.maximum(p * (1 - p), p.dtype.type(LEAST_VARIANCE)) * (g / p.dtype.type(p.size))
+
+    def flops(self, out: Shaped, *_: Shaped) -> int:
+        return 5 * size(out.shape)
+
+    def samples(self, rng: np.random.Generator) -> SampleIterator:
+        for sample in probabilities(rng):
+            yield Sample((normal(rng), *sample.arrays))
+
+
 cross_entropy, cross_entropy_grad = CrossEntropy(), CrossEntropyGrad()
+binary_cross_entropy, binary_cross_entropy_grad = BinaryCrossEntropy(), BinaryCrossEntropyGrad()
