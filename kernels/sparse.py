@@ -167,13 +167,15 @@ class Pieces(NamedTuple):
 # the dense one's with so many of the blocks, drawn at random, kept:
 #                                   float32                                int8
 #                        100 %   75 %   50 %   25 %   10 %      100 %   75 %   50 %   25 %   10 %
-# 64-64        batch 1    1.00   0.83   0.67   0.50   0.40       1.05   0.98   0.93   0.88   0.83
-# 512-512      batch 1    1.02   0.76   0.47   0.24   0.12       1.08   0.82   0.63   0.41   0.26
-# 512-512     batch 64    0.99   0.76   0.51   0.26   0.11       0.97   0.76   0.52   0.31   0.17
-# 8192-128     batch 1    1.04   0.77   0.53   0.27   0.09       1.06   0.76   0.48   0.26   0.12
-# conv 16-32       4x4    1.01   0.77   0.52   0.32   0.21       0.93   0.77   0.66   0.51   0.43
-# conv 64-128    16x16    1.00   0.75   0.51   0.26   0.12       0.98   0.77   0.53   0.31   0.18
-# So blocks cost what they hold and no more; only single rows of bytes, whose product is short, pay for the lists.
+# 64-64        batch 1    0.98   0.83   0.68   0.49   0.40       1.07   0.99   0.96   0.87   0.82
+# 512-512      batch 1    1.03   0.73   0.49   0.24   0.12       1.06   0.84   0.62   0.40   0.27
+# 512-512     batch 64    1.00   0.76   0.51   0.26   0.11       0.98   0.77   0.54   0.31   0.18
+# 8192-128     batch 1    1.01   0.77   0.53   0.27   0.09       1.09   0.75   0.46   0.26   0.12
+# conv 16-32       4x4    1.52   1.22   0.89   0.48   0.30       1.01   0.86   0.72   0.57   0.44
+# conv 64-128    16x16    3.24   2.42   1.64   0.84   0.37       1.00   0.77   0.55   0.32   0.19
+# So blocks cost what they hold and no more. Only single rows of bytes, whose product is short, pay for the lists; and
+# float32 convolutions by fast transforms are to be beaten first, whose own estimate of their cost then is a factor:
+# it gives 49 % for 16-32 and 34 % for 64-128, where the lines above cross 1 at 58 and 30 %.
 BREAK_EVEN, BREAK_EVEN_BYTE_ROWS = 0.95, 0.8
 
 
