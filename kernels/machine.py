@@ -6,7 +6,7 @@ to do. Items are independent, so any split over threads gives the same bits. So 
 serial and parallel, and a new model compiles nothing.
 
 Left out: the loop that runs kernels (`loop.py`), what the rows are made from (`program.py`), where code is kept
-(`cache.py`).
+(`cache.py`), compiling before anything is needed (`ahead.py`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import ctypes
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import count
-from time import perf_counter
 from types import FunctionType
 from typing import Any
 
@@ -49,8 +48,10 @@ KINDS = {**POINTERS, **SCALARS}
 
 # A row of a program: address of the kernel, number of items, most useful parts, then the kernel's own words.
 KERNEL, ITEMS, PARTS, WORDS = range(4)
-# Where CPython and NumPy keep the address of an array's data: behind the object header. Verified in `loop()`.
+# Where CPython and NumPy keep what compiled code reads of an array object, in bytes: `PyArrayObject_fields` of NumPy's
+# C interface, behind the object header. Verified in `loop()`.
 OBJECT_DATA = object.__basicsize__
+OBJECT_NDIM, OBJECT_SHAPE, OBJECT_DTYPE, OBJECT_FLAGS = (OBJECT_DATA + 8 * i for i in (1, 2, 5, 6))
 CALL_OBJECTS = 7  # how many arrays `loop().call` takes: inputs, output and scratch together
 
 NOTICE_SECONDS = 2.0
@@ -88,14 +89,15 @@ class Kernel:
     @property
     def address(self) -> int:
         """Address of the C function."""
-        return (self._compiled or self._compile()).address
+        return (self._compiled or self.compile()).address
 
     @property
     def cache_hit(self) -> bool:
         """Whether the code came from the disk cache."""
-        return (self._compiled or self._compile()).cache_hits > 0
+        return (self._compiled or self.compile()).cache_hits > 0
 
-    def _compile(self) -> Any:
+    def compile(self) -> Any:
+        """The C function, compiled or loaded now if it was not before."""
         with _lock, _notice(self.name):
             if self._compiled is None:
                 body = njit(fastmath=self.fastmath, error_model="numpy", nogil=True)(self._function)
@@ -141,8 +143,7 @@ def kernel(*, writes: str = "", updates: str = "", fastmath: set[str]) -> Callab
 def loop() -> Any:
     """The module of the compiled loop. Raises RuntimeError if array objects keep their data elsewhere."""
     if "kernels.loop" not in sys.modules:
-        probe = np.empty(1, np.int64)
-        if ctypes.c_int64.from_address(id(probe) + OBJECT_DATA).value != probe.ctypes.data:
+        if not array_objects_are_known():
             raise RuntimeError("kernels: this Python keeps array data elsewhere; use the numpy backend and report it")
         with _lock, _notice("execute"):
             threads.prepare()
@@ -154,6 +155,20 @@ def loop() -> Any:
     return sys.modules["kernels.loop"]
 
 
+def array_objects_are_known() -> bool:
+    """Whether array objects are laid out as compiled code takes it for granted."""
+    probe = np.empty((3, 5), np.float32)
+
+    def read(offset: int, kind: Any = ctypes.c_int64) -> int:
+        return kind.from_address(id(probe) + offset).value
+
+    return (
+        (read(OBJECT_DATA), read(OBJECT_DTYPE)) == (probe.ctypes.data, id(probe.dtype))
+        and (read(OBJECT_NDIM, ctypes.c_int32), read(OBJECT_FLAGS, ctypes.c_int32)) == (probe.ndim, probe.flags.num)
+        and tuple((ctypes.c_int64 * probe.ndim).from_address(read(OBJECT_SHAPE))) == probe.shape
+    )
+
+
 def _waiting(function: Callable[..., None], turn: threading.Lock) -> Callable[..., None]:
     def run(*arguments: int) -> None:
         with turn:
@@ -162,38 +177,11 @@ def _waiting(function: Callable[..., None], turn: threading.Lock) -> Callable[..
     return run
 
 
-def compile_kernels(
-    names: Iterable[str] | None = None, progress: Callable[[str, float], None] | None = None
-) -> float:
-    """Compile (or load) the loop and the kernels named, all by default; returns the seconds it took.
-
-    Calls `progress(name, seconds)` after each. Raises KeyError for an unknown name, listing the known ones.
-    """
-    wanted = list(KERNELS if names is None else names)
-    unknown = [name for name in wanted if name not in KERNELS]
-    if unknown:
-        raise KeyError(f"compile_kernels: unknown kernels {unknown}; known: {', '.join(KERNELS)}")
-    start = before = perf_counter()
-    with _quiet():
-        for name, build in [("execute", loop), *[(name, KERNELS[name]._compile) for name in wanted]]:
-            build()
-            now = perf_counter()
-            if progress is not None:
-                progress(name, now - before)
-            before = now
-    return perf_counter() - start
-
-
-def is_cached(names: Iterable[str] | None = None) -> bool:
-    """Whether `compile_kernels(names)` would find all code on disk."""
-    return all(cache.holds(name) for name in ("execute", *(KERNELS if names is None else names)))
-
-
 _announced = threading.local()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     before, _announced.by_caller = getattr(_announced, "by_caller", False), True
     try:
         yield

@@ -362,6 +362,11 @@ class Program:
         rows[row, column] = np.asarray(bases, np.int64)[base] + offset if bases else offset
         return rows
 
+    @property
+    def cost_ns(self) -> float:
+        """What one run takes on one thread, roughly."""
+        return sum(step.cost_ns for step in self.steps)
+
     def run(self, bases: Sequence[int], threads: int = 1) -> None:
         """Link and execute once; `execute` on kept rows is the quick way."""
         execute(self.link(bases), threads)

@@ -108,7 +108,7 @@ def phase(name: str, total: int, unit: str) -> Iterator[tqdm]:
 
 def compile_all() -> None:
     """Compile the kernels that are not in the cache yet."""
-    from kernels import machine, registry
+    from kernels import ahead, machine, registry
 
     registry.known()  # imports all kernels
     with phase("compile kernels", len(machine.KERNELS) + 1, "kernel") as bar:
@@ -117,7 +117,7 @@ def compile_all() -> None:
             bar.set_postfix_str(name, refresh=False)
             bar.update()
 
-        machine.compile_kernels(progress=compiled)
+        ahead.compile_kernels(progress=compiled)
 
 
 def run_submit(options: argparse.Namespace) -> int:

@@ -54,6 +54,7 @@ def _call_kernel(builder: Any, kernel: Any, *arguments: Any) -> None:
 
 # (address) -> the int64 values there
 ints_at = emitted(INTS, [types.int64], lambda builder, address: builder.inttoptr(address, I64.as_pointer()))
+words_at = emitted(WORDS, [types.int64], lambda builder, address: builder.inttoptr(address, I32.as_pointer()))
 # (pointer, count) -> pointer + count elements
 shift = emitted(FLOATS, [FLOATS, INDEX], element)
 shift_ints = emitted(INTS, [INTS, INDEX], element)

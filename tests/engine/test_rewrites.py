@@ -79,7 +79,7 @@ def test_a_relu_is_not_fused_where_the_sum_before_it_is_used_again():
     graph, expected = trace(residual, x)
     fuse(graph)
     assert [n.op for n in graph.nodes] == ["linear", "relu", "add"]
-    np.testing.assert_allclose(evaluate(graph, x), expected, rtol=1e-6)
+    np.testing.assert_allclose(evaluate(graph, x), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_only_the_first_of_two_relus_is_fused():

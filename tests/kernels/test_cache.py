@@ -14,10 +14,10 @@ from kernels import cache, cpu
 
 ROOT = Path(kernels.__file__).parent.parent
 COMPILE = """
-from kernels import cache, elementwise, machine
-before = machine.is_cached(["relu", "sigmoid"])
-machine.compile_kernels(["relu", "sigmoid"])
-print(before, elementwise.relu.cache_hit, elementwise.sigmoid.cache_hit, machine.is_cached(["relu", "sigmoid"]))
+from kernels import ahead, cache, elementwise
+before = ahead.is_cached(["relu", "sigmoid"])
+ahead.compile_kernels(["relu", "sigmoid"])
+print(before, elementwise.relu.cache_hit, elementwise.sigmoid.cache_hit, ahead.is_cached(["relu", "sigmoid"]))
 print(cache.directory())
 """
 

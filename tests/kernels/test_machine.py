@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels import machine, program, registry
+from kernels import ahead, machine, program, registry
 from kernels.machine import CONTRACT, EXACT, REDUCE, Floats, kernel
 from tests.kernels.running import normal
 
@@ -65,11 +65,11 @@ def test_a_kernel_checks_its_declaration():
 
 def test_compile_reports_each_kernel():
     seen = []
-    seconds = machine.compile_kernels(["relu", "add"], lambda name, s: seen.append((name, s)))
+    seconds = ahead.compile_kernels(["relu", "add"], lambda name, s: seen.append((name, s)))
     assert [name for name, _ in seen] == ["execute", "relu", "add"]
     assert 0 <= sum(s for _, s in seen) <= seconds
     with pytest.raises(KeyError, match=r"unknown kernels \['fft'\]; known: .*product"):
-        machine.compile_kernels(["fft"])
+        ahead.compile_kernels(["fft"])
 
 
 @pytest.mark.parametrize("threads", (1, 2, 3))
@@ -105,7 +105,7 @@ def test_a_notice_comes_only_at_a_terminal_and_after_a_while(monkeypatch, capsys
         time.sleep(0.2)
     with machine._notice("quick"):
         pass
-    with machine._quiet(), machine._notice("shown by the caller"):
+    with machine.quiet(), machine._notice("shown by the caller"):
         time.sleep(0.05)
     time.sleep(0.05)
     assert capsys.readouterr().err == "kernels: compiling slow (first use on this machine, kept on disk)\n"
