@@ -1,11 +1,12 @@
 """Products on integers: linear layers and convolutions with uint8 codes as input and int8 codes as weights.
 
-As in `product.py` row r of A is read in place, at `rows[r] + segments[s] + j`, here in bytes and four at a time; a
-panel of B holds four consecutive k of a column side by side, with zeros where a segment is no multiple of four. Sums
-are exact in int32. They begin at -zero_point times the sum of their column of B, which takes the input's zero point out
-again, and leave by one of two ways: as float32, sum x rescale + bias, or rounded to the grid of the next layer's input,
-so that activations stay bytes from layer to layer. ReLU and 2 x 2 max pooling are done on the way out; for pooling, the
-rows of A are ordered so that each four of them are one window.
+As in `product.py` row r of A is read in place, at `rows[r] + segments[s] + j`, here in bytes and four at a time; tiles
+of several rows are given a segment for each four. A panel of B holds four consecutive k of a column side by side, with
+zeros where a segment of the input is no multiple of four. Sums are exact in int32. They begin at -zero_point times the
+sum of their column of B, which takes the input's zero point out again, and leave by one of two ways: as float32, sum x
+rescale + bias, or rounded to the grid of the next layer's input, so that activations stay bytes from layer to layer.
+ReLU and 2 x 2 max pooling are done on the way out; for pooling, the rows of A are ordered so that each four of them are
+one window.
 
 Every step rounds as the NumPy reference does, so both give the same bits. Left out: groups (declined), sums of more
 than LONGEST products, for which int32 could overflow (declined).
@@ -115,9 +116,10 @@ def _sums_of_one_row(vectors: int) -> Any:
     return sums
 
 
-def tile_product(sums: Any, height: int, vectors: int, pool: bool) -> Any:
+def _tile_product(height: int, vectors: int, pool: bool) -> Any:
     """One tile from its sums to memory; with `pool` what leaves is the largest of each four rows."""
     masked, window = vectors == 1, 4 if pool else 1
+    sums = _sums_of_one_row(vectors) if height == 1 else _sums(height, vectors)
     largest = simd.int_tile(height, vectors, masked).pool if pool else njit(fastmath=EXACT)(unchanged)
     scaled = simd.int_tile(height // window, vectors, masked).scaled
     exits = simd.tile(height // window, vectors, masked)
@@ -135,11 +137,6 @@ def tile_product(sums: Any, height: int, vectors: int, pool: bool) -> Any:
             store(y, c, out_rows, r // window, target + column, columns)
 
     return product
-
-
-def _tile_product(height: int, vectors: int, pool: bool) -> Any:
-    sums = _sums_of_one_row(vectors) if height == 1 else _sums(height, vectors)
-    return tile_product(sums, height, vectors, pool)
 
 
 def _panel_product(height: int, pool: bool) -> Any:
@@ -300,7 +297,7 @@ def multiply(
 ) -> None:
     """Add the step that writes y, float32 or codes of `grid`."""
     image, codes, segments, y, walk = made
-    (_, length, n) = codes.shape
+    _, length, n = codes.shape
     # Tiles of rows read a list of single groups, which saves them a loop in each segment. Single rows wait for memory,
     # and would wait for the list as well: measured, 5 to 8 % longer.
     if walk.m >= SHORT:

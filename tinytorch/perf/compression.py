@@ -72,8 +72,8 @@ def block_prune(model: Layer, sparsity: float, scope: Scope = "global") -> Layer
     """A copy of `model` in which up to a share `sparsity` of the weights are zero, a block at a time. Biases stay.
 
     Blocks are those of `engine/block_sparse.py`; first go those whose weights have the smallest mean square, but every
-    layer keeps its strongest. `scope`, formats and errors as for `magnitude_prune`. Gray et al. 2017 for such blocks,
-    Narang et al. 2017 (arXiv:1711.02782) for pruning by them.
+    layer keeps its strongest. `scope`, formats and errors as for `magnitude_prune`. Narang, Undersander
+    and Diamos 2017 (arXiv:1711.02782) prune by blocks as well, by their largest weight.
     """
     changed = copy.deepcopy(model)
     for group in compared("block_prune", changed, sparsity, scope):
