@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from benchmarks import libraries
 
-GROUPS = ("kernels", "inference", "training", "overhead")
+GROUPS = ("kernels", "sparse", "inference", "training", "overhead")
 EXAMPLES = """examples:
   python -m benchmarks                              everything, some minutes
   python -m benchmarks kernels inference --quick    a first impression of two groups
@@ -86,13 +86,14 @@ def measure(groups: Sequence[str], threads: Sequence[int], quick: bool) -> list[
 
 def show(results: Sequence[Any], targets: Sequence[Any]) -> None:
     """Print all tables."""
-    from benchmarks import table
+    from benchmarks import sparse, table
 
     for group in GROUPS:
         for threads in sorted({result.threads for result in results}):
             part = [r for r in results if r.case.group == group and r.threads == threads]
             if part:
-                print(f"\n{group}, {threads} thread{'s' * (threads > 1)}\n\n{table.group_table(part)}")
+                text = (sparse.summary if group == sparse.GROUP else table.group_table)(part)
+                print(f"\n{group}, {threads} thread{'s' * (threads > 1)}\n\n{text}")
     if line := table.limits_line([result for result in results if result.threads == 1]):
         print(f"\n{line}")
     if line := table.disturbance_line(results):

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from benchmarks import inference, kernels, overhead, training
+from benchmarks import inference, kernels, overhead, sparse, training
 from benchmarks.contest import Contestant, Result, Spread
-from benchmarks.work import Conv, Gemm, Net, TrainingStep
+from benchmarks.work import Blocked, Conv, Gemm, Net, TrainingStep
 
 LIMIT_SHARE, BEST_PEER, TWO_THREADS, INT8_GAIN = 0.85, 1.0, 1.8, 3.0
 LATENCY_ONNX = {"perceptron": 3.0, "xor": 3.0, "mlp": 3.0, "cnn": 2.0, "cifar_cnn": 1.3}
@@ -19,6 +19,7 @@ LATENCY_TORCH = {"perceptron": 10.0, "xor": 10.0, "mlp": 10.0}
 THROUGHPUT_FLOAT, THROUGHPUT_INT8 = 1.0, 1.2
 TRAINING = {"mlp": 2.0, "mnist_mlp": 1.2, "cifar_cnn": 1.5}
 TRAINING_THREADS = 2
+QUARTER, QUARTER_GAIN = 25, 1.0
 CHAIN = 1.0
 
 
@@ -118,6 +119,17 @@ def of_inference(results: Sequence[Result]) -> list[Target]:
     return found
 
 
+def of_sparse(results: Sequence[Result]) -> list[Target]:
+    """Layers with a quarter of their blocks."""
+    few = [r for r in results if isinstance(r.case.work, Blocked) and r.case.work.kept == QUARTER]
+    return [
+        target
+        for dense, blocks in sparse.PAIRS
+        for target in worst(f"a quarter kept: {dense.variant} / {blocks.variant}", QUARTER_GAIN, few,
+                            against([dense], [blocks]))
+    ]  # fmt: skip
+
+
 def of_training(results: Sequence[Result]) -> list[Target]:
     """Training steps, with two threads."""
     measure = against([training.TORCH_EAGER], training.OURS_ALL)
@@ -138,4 +150,5 @@ def of_overhead(results: Sequence[Result]) -> list[Target]:
 
 def evaluate(results: Sequence[Result]) -> list[Target]:
     """All targets that these results speak of."""
-    return [*of_kernels(results), *of_inference(results), *of_training(results), *of_overhead(results)]
+    parts = (of_kernels, of_sparse, of_inference, of_training, of_overhead)
+    return [target for part in parts for target in part(results)]

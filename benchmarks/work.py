@@ -17,6 +17,7 @@ from tinytorch import datasets, models
 from tinytorch.core.layers import Linear, Sequential
 from tinytorch.core.spatial import Conv2d
 from tinytorch.core.tensor import Tensor
+from tinytorch.engine.block_sparse import as_weight, by_channels, spread, summed
 from tinytorch.engine.dispatch import use_backend
 
 KERNEL_SIZE, PADDING = 3, 1  # of all convolutions here
@@ -79,6 +80,57 @@ class Conv:
         g = numbers(self.batch, self.size, self.size, self.filters, seed="g").transpose(0, 3, 1, 2)
         w = numbers(self.filters, self.channels, KERNEL_SIZE, KERNEL_SIZE, seed="w") / np.float32(fan_in**0.5)
         return x, w, numbers(self.filters, seed="bias"), g
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x (batch, inputs) @ w (inputs, outputs) + bias."""
+
+    inputs: int
+    outputs: int
+    batch: int
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.batch * self.inputs * self.outputs
+
+    def __str__(self) -> str:
+        return f"linear {self.inputs}-{self.outputs} batch {self.batch}"
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x (batch, inputs), w (inputs, outputs), bias (outputs)."""
+        w = numbers(self.inputs, self.outputs, seed="w") / np.float32(self.inputs**0.5)
+        return numbers(self.batch, self.inputs, seed="x"), w, numbers(self.outputs, seed="bias")
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """A layer of which so many percent of the blocks are kept, drawn at random; the others are zero."""
+
+    layer: Affine | Conv
+    kept: int
+
+    @property
+    def flops(self) -> int:
+        return self.layer.flops
+
+    @property
+    def axis(self) -> int:
+        """The output channels' in the weight."""
+        return 1 if isinstance(self.layer, Affine) else 0
+
+    def __str__(self) -> str:
+        return f"{self.layer}, {self.kept} % kept"
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, w with its zeros, bias."""
+        x, w, bias, *_ = self.layer.arrays()
+        channels = w.shape[1 - self.axis]
+        values = by_channels(w, self.axis, channels)
+        blocks = np.zeros(summed(values).shape, np.float32)
+        order = np.random.default_rng(zlib.crc32(str(self.layer).encode())).permutation(blocks.size)
+        blocks.flat[order[: round(blocks.size * self.kept / 100)]] = 1
+        return x, as_weight(values * spread(blocks, values.shape), self.axis, w.shape), bias
 
 
 @dataclass(frozen=True)
@@ -149,7 +201,7 @@ class Import:
         return "start and import"
 
 
-Work = Gemm | Conv | Net | TrainingStep | Chain | Import
+Work = Gemm | Conv | Blocked | Net | TrainingStep | Chain | Import
 
 
 def untrained(name: str) -> Sequential:

@@ -22,7 +22,7 @@ import numpy as np
 
 from kernels import cpu, grouped, layout, narrow, narrow_grad, simd, winograd, winograd_grad
 from kernels.layout import Geometry
-from kernels.matmul import FLOPS_PER_NS, K_BLOCK, row_block_for
+from kernels.matmul import FLOPS_PER_NS, K_BLOCK, Walk, row_block_for
 from kernels.product import product
 from kernels.program import Builder, Ref
 from kernels.registry import lowers
@@ -121,7 +121,7 @@ def correlate(
 
     With `pool` only the largest of each 2 x 2 results. `margin`: how wide a border of zeros the result is laid into.
     """
-    (n, c, h, wd), (kh, kw, _, o) = image.shape, w.shape
+    (n, c, _, wd), (kh, kw, _, o) = image.shape, w.shape
     line = dilation[0] * wd * c  # from one kernel row to the next
     if dilation[1] == 1:
         within, length = np.zeros(1, np.int64), kw * c
@@ -132,24 +132,19 @@ def correlate(
     segments = within if blocks > 1 else (offsets((kh,), (line,))[:, None] + within).ravel()
     table = row_table(image, (kh, kw), stride, dilation, pool)
     y = build.bordered((n, o, *table.out), margin)
-    out_rows = offsets(table.out, y.strides[2:])
     if narrow.is_narrow(len(table.rows), kh * kw * c):
-        taps = (segments[:, None] + np.arange(length)).ravel()
+        taps, out_rows = (segments[:, None] + np.arange(length)).ravel(), offsets(table.out, y.strides[2:])
         narrow.correlate(build, image, w, bias, table.rows, taps, out_rows, y, activation == "relu", pool)
         return y
-    images, m, a_image, c_image = n, len(table.rows), h * wd * c, y.strides[0]
-    rows = table.rows
-    if m == 1:  # one row an image: all of them are one matrix
-        images, m, rows, out_rows = 1, n, offsets((n,), (a_image,)), offsets((n,), (c_image,))
-    row_block = row_block_for(m, o, images)
+    walk = along_images(image, y, table.rows)
+    row_block = row_block_for(walk.m, o, walk.images)
     build.step(
         product, image, layout.panels(build, w), build.null if bias is None else build.contiguous(bias),
-        build.constant(rows), build.constant(segments), build.constant(out_rows), y,
-        images, a_image, c_image, m, m, row_block, o,
+        build.constant(walk.rows), build.constant(segments), build.constant(walk.out_rows), y,
+        walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, o,
         len(segments), length, length, 1, simd.PANEL, kh * kw * c * simd.PANEL,
         blocks, line, kw * c * simd.PANEL, bias is not None, activation == "relu", pool, False,
-        items=images * -(-m // row_block) * -(-o // simd.PANEL),
-        cost_ns=2 * images * m * o * kh * kw * c / FLOPS_PER_NS,
+        items=walk.items(row_block, o), cost_ns=2 * walk.images * walk.m * o * kh * kw * c / FLOPS_PER_NS,
     )  # fmt: skip
     return y
 
@@ -169,6 +164,32 @@ def row_table(image: Ref, kernel: Geometry, stride: Geometry, dilation: Geometry
         return RowTable(offsets(out, (row, pixel)), (out[0], out[1]))
     half = (out[0] // 2, out[1] // 2)
     return RowTable(offsets((*half, 2, 2), (2 * row, 2 * pixel, row, pixel)), half)
+
+
+def along_images(image: Ref, y: Ref, rows: np.ndarray) -> Walk:
+    """From windows that begin at `rows` of each image (N,C,H,W) to the pixels of y (N,O,OH,OW), in the same order."""
+    n, out_rows = image.shape[0], offsets(y.shape[2:], y.strides[2:])
+    a_image, c_image = image.strides[0], y.strides[0]
+    if len(rows) == 1:  # one row an image: all of them are one matrix
+        return Walk(offsets((n,), (a_image,)), offsets((n,), (c_image,)), 1, 0, 0, n)
+    return Walk(rows, out_rows, n, a_image, c_image, len(rows))
+
+
+class Segments(NamedTuple):
+    """The runs of a window: where each begins, all of the same length."""
+
+    starts: np.ndarray
+    length: int
+
+
+def longest_segments(kernel: Geometry, channels: int, width: int, dilation: Geometry) -> Segments:
+    """A window of an image so wide, channels-last, in as few runs as lie in one piece."""
+    (kh, kw), line = kernel, dilation[0] * width * channels
+    if dilation == (1, 1) and kw == width:  # whole lines
+        return Segments(offsets((1,), (0,)), kh * kw * channels)
+    if dilation[1] == 1:
+        return Segments(offsets((kh,), (line,)), kw * channels)
+    return Segments(offsets((kh, kw), (line, dilation[1] * channels)), channels)
 
 
 def padded(build: Builder, x: Ref, padding: Geometry) -> Ref:

@@ -1,11 +1,12 @@
 """Products on integers: linear layers and convolutions with uint8 codes as input and int8 codes as weights.
 
-As in `product.py` row r of A is read in place, at `rows[r] + segments[s] + j`, here in bytes and four at a time; a
-panel of B holds four consecutive k of a column side by side, with zeros where a segment is no multiple of four. Sums
-are exact in int32. They begin at -zero_point times the sum of their column of B, which takes the input's zero point out
-again, and leave by one of two ways: as float32, sum x rescale + bias, or rounded to the grid of the next layer's input,
-so that activations stay bytes from layer to layer. ReLU and 2 x 2 max pooling are done on the way out; for pooling, the
-rows of A are ordered so that each four of them are one window.
+As in `product.py` row r of A is read in place, at `rows[r] + segments[s] + j`, here in bytes and four at a time; tiles
+of several rows are given a segment for each four. A panel of B holds four consecutive k of a column side by side, with
+zeros where a segment of the input is no multiple of four. Sums are exact in int32. They begin at -zero_point times the
+sum of their column of B, which takes the input's zero point out again, and leave by one of two ways: as float32, sum x
+rescale + bias, or rounded to the grid of the next layer's input, so that activations stay bytes from layer to layer.
+ReLU and 2 x 2 max pooling are done on the way out; for pooling, the rows of A are ordered so that each four of them are
+one window.
 
 Every step rounds as the NumPy reference does, so both give the same bits. Left out: groups (declined), sums of more
 than LONGEST products, for which int32 could overflow (declined).
@@ -14,18 +15,18 @@ than LONGEST products, for which int32 could overflow (declined).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numba import njit
 
 from kernels import simd
-from kernels.conv import offsets, row_table
+from kernels.conv import along_images, longest_segments, row_table
 from kernels.cpu import PATH
 from kernels.layout import Geometry
 from kernels.machine import EXACT, Bytes, Floats, Ints, Words, kernel
-from kernels.matmul import MAX_ROWS, as_rows, row_block_for
-from kernels.product import panel_product, unchanged
+from kernels.matmul import Walk, along_matrix, as_rows, row_block_for
+from kernels.product import panel_product, rows_product, unchanged
 from kernels.program import FLOAT32, Builder, Ref, contiguous_strides
 from kernels.registry import lowers
 
@@ -61,27 +62,24 @@ class Weight(Protocol):
 
 
 def _sums(height: int, vectors: int) -> Any:
-    """The int32 sums of one tile."""
+    """The int32 sums of one tile; segments are single groups."""
     start, row_pointers, dot, *_ = simd.int_tile(height, vectors, masked=vectors == 1)
 
     @njit(fastmath=EXACT, error_model="numpy")
     def sums(a, r, reading, b, k, first, column, columns):
-        rows, segments, n_segments, length = reading
+        rows, segments, n_segments, _ = reading
         acc = start(first, column, columns)
         a_rows = row_pointers(a, rows, r)
         for s in range(n_segments):
-            at = segments[s]
-            for _ in range(0, length, GROUP):
-                acc = dot(acc, a_rows, at, b, k)
-                at += GROUP
-                k += GROUP * PANEL
+            acc = dot(acc, a_rows, segments[s], b, k)
+            k += GROUP * PANEL
         return acc
 
     return sums
 
 
 def _sums_of_one_row(vectors: int) -> Any:
-    """The same for a single row, as four partial sums, which hide the latency of the dot product."""
+    """The same for a single row and segments of any length, as four sums, which hide the latency of the dot product."""
     start, row_pointers, dot, add, zeros, *_ = simd.int_tile(1, vectors, masked=vectors == 1)
 
     @njit(fastmath=EXACT, error_model="numpy")
@@ -89,9 +87,19 @@ def _sums_of_one_row(vectors: int) -> Any:
         rows, segments, n_segments, length = reading
         acc, acc1, acc2, acc3 = start(first, column, columns), zeros(), zeros(), zeros()
         a_row = row_pointers(a, rows, r)
-        for s in range(n_segments):
+        s = 0
+        if length == GROUP:
+            while s + 4 <= n_segments:
+                acc = dot(acc, a_row, segments[s], b, k)
+                acc1 = dot(acc1, a_row, segments[s + 1], b, k + GROUP * PANEL)
+                acc2 = dot(acc2, a_row, segments[s + 2], b, k + 2 * GROUP * PANEL)
+                acc3 = dot(acc3, a_row, segments[s + 3], b, k + 3 * GROUP * PANEL)
+                s += 4
+                k += 4 * GROUP * PANEL
+        while s < n_segments:
             at = segments[s]
             end = at + length
+            s += 1
             while at + 4 * GROUP <= end:
                 acc = dot(acc, a_row, at, b, k)
                 acc1 = dot(acc1, a_row, at + GROUP, b, k + GROUP * PANEL)
@@ -137,6 +145,7 @@ def _panel_product(height: int, pool: bool) -> Any:
 
 tall, short, one = (_panel_product(height, False) for height in (TALL, SHORT, 1))
 tall_pool, short_pool = (_panel_product(height, True) for height in (TALL, SHORT))
+all_rows = rows_product((tall, short, one), (TALL, SHORT), (tall_pool, short_pool), TALL, EXACT)
 
 
 @kernel(writes="c q", fastmath=EXACT)
@@ -148,8 +157,8 @@ def product_int8(
 ) -> None:  # fmt: skip
     """c or q[image, r, :n] = exit(first + sum over k of A[image, r, k] B[k, :n]). Items: images x panels x row blocks.
 
-    An image has m rows, the last one last_m; a segment is `length` bytes. Row r leaves to `out_rows[r]`; with `pool`,
-    rows r to r + 3 to `out_rows[r // 4]`.
+    An image has m rows, the last one last_m; a segment is `length` bytes, and GROUP where m >= SHORT. Row r leaves to
+    `out_rows[r]`; with `pool`, rows r to r + 3 to `out_rows[r // 4]`.
     """
     row_blocks, panels = (m + row_block - 1) // row_block, (n + PANEL - 1) // PANEL
     b_panel = n_segments * ((length + GROUP - 1) // GROUP) * GROUP * PANEL
@@ -162,21 +171,7 @@ def product_int8(
         source, target = simd.shift_bytes(a, image * a_image), image * c_image
         k, column = panel * b_panel, panel * PANEL
         columns = n - column
-        while end - r >= TALL:
-            if pool:
-                tall_pool(source, r, reading, b, k, first, column, columns, leaving, target)
-            else:
-                tall(source, r, reading, b, k, first, column, columns, leaving, target)
-            r += TALL
-        while end - r >= SHORT:
-            if pool:
-                short_pool(source, r, reading, b, k, first, column, columns, leaving, target)
-            else:
-                short(source, r, reading, b, k, first, column, columns, leaving, target)
-            r += SHORT
-        while r < end:
-            one(source, r, reading, b, k, first, column, columns, leaving, target)
-            r += 1
+        all_rows(source, r, end, reading, b, k, first, column, columns, leaving, target, pool)
 
 
 @njit(fastmath=EXACT, error_model="numpy")
@@ -287,27 +282,70 @@ def panels_of(codes: np.ndarray) -> np.ndarray:
     return full.reshape(segments, -1, GROUP, full.shape[2] // PANEL, PANEL).transpose(3, 0, 1, 4, 2)
 
 
-def multiply(
-    build: Builder, image: Ref, codes: np.ndarray, weight: Weight, bias: Ref | None, rows: np.ndarray,
-    segments: np.ndarray, y: Ref, out_rows: np.ndarray, steps: tuple[int, int, int, int], *, relu: bool, pool: bool,
-    grid: Any,
-) -> None:  # fmt: skip
-    """Add the step that writes y: tables in elements, codes (segments, length, n).
+class Prepared(NamedTuple):
+    """What is read and where it is written, whatever way it is multiplied; codes (segments, length, n)."""
 
-    `steps`: how many images, from one to the next in the input and in the output, and the rows of the last one.
-    """
-    n, m, (images, a_image, c_image, last_m) = codes.shape[2], len(rows), steps
-    first = -int(weight.grid.zero_point) * codes.sum((0, 1), dtype=np.int64)
-    biases = build.constant(np.zeros(n, np.float32)) if bias is None else build.contiguous(bias)
-    row_block, as_codes = row_block_for(m, n, images), grid is not None
+    image: Ref
+    codes: np.ndarray
+    segments: np.ndarray
+    y: Ref
+    walk: Walk
+
+
+def multiply(
+    build: Builder, made: Prepared, weight: Weight, bias: Ref | None, *, relu: bool, grid: Any, pool: bool = False
+) -> None:
+    """Add the step that writes y, float32 or codes of `grid`."""
+    image, codes, segments, y, walk = made
+    _, length, n = codes.shape
+    # Tiles of rows read a list of single groups, which saves them a loop in each segment. Single rows wait for memory,
+    # and would wait for the list as well: measured, 5 to 8 % longer.
+    if walk.m >= SHORT:
+        segments, length = (segments[:, None] + np.arange(0, length, GROUP)).ravel(), GROUP
+    row_block = row_block_for(walk.m, n, walk.images)
     build.step(
-        product_int8, image, build.constant(panels_of(codes).view(np.uint8)), build.constant(first.astype(np.int32)),
-        build.constant(weight.rescale), biases, build.constant(rows), build.constant(segments),
-        build.constant(out_rows), build.null if as_codes else y, y if as_codes else build.null,
-        images, a_image, c_image, m, last_m, row_block, n, len(segments), codes.shape[1],
-        relu, pool, as_codes, reciprocal(grid.scale) if as_codes else 0.0, float(grid.zero_point) if as_codes else 0.0,
-        items=images * -(-m // row_block) * -(-n // PANEL), cost_ns=2 * images * m * codes.size / OPS_PER_NS,
+        product_int8, image, build.constant(panels_of(codes).view(np.uint8)), *column_terms(build, codes, weight, bias),
+        build.constant(walk.rows), build.constant(segments), build.constant(walk.out_rows),
+        build.null if grid else y, y if grid else build.null,
+        walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n, len(segments), length,
+        relu, pool, *leaving(grid),
+        items=walk.items(row_block, n), cost_ns=2 * walk.images * walk.m * codes.size / OPS_PER_NS,
     )  # fmt: skip
+
+
+def column_terms(build: Builder, codes: np.ndarray, weight: Weight, bias: Ref | None) -> tuple[Ref, Ref, Ref]:
+    """For each column what its sum begins at, what one unit of it is worth, and what is added last."""
+    first = -int(weight.grid.zero_point) * codes.sum((0, 1), dtype=np.int64)
+    added = build.constant(np.zeros(codes.shape[2], np.float32)) if bias is None else build.contiguous(bias)
+    return build.constant(first.astype(np.int32)), build.constant(weight.rescale), added
+
+
+def leaving(grid: Any) -> tuple[bool, float, float]:
+    """Whether results leave as codes, and the grid's steps in a unit and zero point."""
+    return (False, 0.0, 0.0) if grid is None else (True, reciprocal(grid.scale), float(grid.zero_point))
+
+
+def windows(
+    build: Builder, x: Ref, w: Weight, stride: Geometry, padding: Geometry, dilation: Geometry, pool: bool,
+    margin: Geometry, grid: Any,
+) -> Prepared:  # fmt: skip
+    """x (N,C,H,W) as codes, padded, and the windows that w (O,C,kh,kw) is multiplied with."""
+    o, c, kh, kw = w.codes.shape
+    image = codes_of(build, x, padding, w.grid)
+    segments = longest_segments((kh, kw), c, image.shape[3], dilation)
+    codes = w.codes.transpose(2, 3, 1, 0).reshape(-1, segments.length, o)
+    rows, out = row_table(image, (kh, kw), stride, dilation, pool)
+    shape = (x.shape[0], o, *out)
+    y = build.bordered(shape, margin) if grid is None else empty_codes(build, shape, margin, int(grid.zero_point))
+    return Prepared(image, codes, segments.starts, y, along_images(image, y, rows))
+
+
+def matrix(build: Builder, x: Ref, w: Weight, grid: Any) -> Prepared:
+    """x (m, k) as codes, and its rows, that w (k, n) is multiplied with."""
+    (m, k), (row, column), n = x.shape, x.strides, w.codes.shape[1]
+    image = codes_of(build, replace(x, shape=(1, 1, m, k), strides=(0, 1, row, column)), (0, 0), w.grid)
+    y = build.empty((m, n)) if grid is None else empty_codes(build, (1, n, m, 1))
+    return Prepared(image, w.codes[None], np.zeros(1, np.int64), y, along_matrix(m, k, n))
 
 
 @lowers("conv2d", "int8", dtypes=[INPUTS])
@@ -320,29 +358,11 @@ def conv2d(
 
     `pool` and `margin` as in `conv.correlate`; a border of codes is filled with the code of 0.
     """
-    o, c, kh, kw = w.codes.shape
-    if groups != 1 or c * kh * kw > LONGEST:
+    if groups != 1 or w.codes[0].size > LONGEST:
         return None
-    image = codes_of(build, x, padding, w.grid)
-    n, _, _, wd = image.shape
-    codes = w.codes.transpose(2, 3, 1, 0)
-    if dilation == (1, 1) and kw == wd:  # whole lines, so one run
-        segments, codes = offsets((1,), (0,)), codes.reshape(1, kh * kw * c, o)
-    elif dilation[1] == 1:
-        segments, codes = offsets((kh,), (dilation[0] * wd * c,)), codes.reshape(kh, kw * c, o)
-    else:
-        segments, codes = offsets((kh, kw), (dilation[0] * wd * c, dilation[1] * c)), codes.reshape(kh * kw, c, o)
-    rows, out = row_table(image, (kh, kw), stride, dilation, pool)
-    if grid is None:
-        y = build.bordered((n, o, *out), margin)
-    else:
-        y = empty_codes(build, (n, o, *out), margin, int(grid.zero_point))
-    out_rows, steps = offsets(out, y.strides[2:]), (n, image.strides[0], y.strides[0], len(rows))
-    if len(rows) == 1:  # one row an image: all of them are one matrix
-        rows, out_rows, steps = offsets((n,), steps[1:2]), offsets((n,), steps[2:3]), (1, 0, 0, n)
-    multiply(build, image, codes, w, bias, rows, segments, y, out_rows, steps,
-             relu=activation == "relu", pool=pool, grid=grid)  # fmt: skip
-    return y
+    made = windows(build, x, w, stride, padding, dilation, pool, margin, grid)
+    multiply(build, made, w, bias, relu=activation == "relu", grid=grid, pool=pool)
+    return made.y
 
 
 @lowers("linear", "int8", dtypes=[INPUTS])
@@ -350,16 +370,9 @@ def linear(
     build: Builder, x: Ref, w: Weight, bias: Ref | None = None, *, activation: str | None = None, grid: Any = None
 ) -> Ref | None:
     """x (..., k) float32 or codes, w (k, n), bias (n) -> (..., n); codes if `grid` is given."""
-    k, n = w.codes.shape
-    if k > LONGEST:
+    if len(w.codes) > LONGEST:
         return None
-    x, leading = as_rows(build, x), x.shape[:-1]
-    m, (row, column) = x.shape[0], x.strides
-    image = codes_of(build, replace(x, shape=(1, 1, m, k), strides=(0, 1, row, column)), (0, 0), w.grid)
-    y = build.empty((m, n)) if grid is None else empty_codes(build, (1, n, m, 1))
-    part = min(m, MAX_ROWS)
-    parts, rows = -(-m // part), np.arange(part, dtype=np.int64)
-    steps = (parts, part * k, part * n, m - (parts - 1) * part)
-    multiply(build, image, w.codes[None], w, bias, rows * k, np.zeros(1, np.int64), y, rows * n, steps,
-             relu=activation == "relu", pool=False, grid=grid)  # fmt: skip
-    return replace(y, shape=(*leading, n), strides=contiguous_strides((*leading, n)))
+    made = matrix(build, as_rows(build, x), w, grid)
+    multiply(build, made, w, bias, relu=activation == "relu", grid=grid)
+    shape = (*x.shape[:-1], w.codes.shape[1])
+    return replace(made.y, shape=shape, strides=contiguous_strides(shape))

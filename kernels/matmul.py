@@ -7,6 +7,7 @@ there are too few rows of A to repay packing. Left out: more than two axes in `m
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,22 +31,51 @@ def multiply(build: Builder, a: Ref, b: Ref, bias: Ref | None = None, activation
     packed = build.is_constant(b) or m >= PACK_ROWS or (b.strides[1] != 1 and n > 1)
     source = layout.panels(build, replace(b, shape=(1, 1, k, n), strides=(0, 0, *b.strides))) if packed else b
     b_k, b_panel = (simd.PANEL, k * simd.PANEL) if packed else (b.strides[0], simd.PANEL)
-    # Tables say where rows begin; those of a long matrix are cut into "images" so that the tables stay short.
-    image = min(m, MAX_ROWS)
-    images = -(-m // image)
-    rows = np.arange(image, dtype=np.int64)
-    row_block = row_block_for(image, n, images)
+    walk = along_matrix(m, a.strides[0], n)
+    row_block = row_block_for(walk.m, n, walk.images)
     length, blocks = min(k, K_BLOCK), -(-k // K_BLOCK)
     c = build.empty((m, n))
     build.step(
         product, a, source, build.null if bias is None else build.contiguous(bias),
-        build.constant(rows * a.strides[0]), build.constant(np.zeros(1, np.int64)), build.constant(rows * n), c,
-        images, image * a.strides[0], image * n, image, m - (images - 1) * image, row_block, n,
+        build.constant(walk.rows), build.constant(np.zeros(1, np.int64)), build.constant(walk.out_rows), c,
+        walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n,
         1, length, k - (blocks - 1) * length, a.strides[1], b_k, b_panel,
         blocks, length * a.strides[1], length * b_k, bias is not None, activation == "relu", False, False,
-        items=images * -(-image // row_block) * -(-n // simd.PANEL), cost_ns=2 * m * n * k / FLOPS_PER_NS,
+        items=walk.items(row_block, n), cost_ns=2 * m * n * k / FLOPS_PER_NS,
     )  # fmt: skip
     return c
+
+
+class Walk(NamedTuple):
+    """The rows a product goes along: where those of one image begin in A and in C, and how far apart images lie.
+
+    The last image has `last_m` rows.
+    """
+
+    rows: np.ndarray
+    out_rows: np.ndarray
+    images: int
+    a_image: int
+    c_image: int
+    last_m: int
+
+    @property
+    def m(self) -> int:
+        """Rows of an image."""
+        return len(self.rows)
+
+    def items(self, row_block: int, n: int) -> int:
+        """Work items of a product with n columns: images x panels x row blocks."""
+        return self.images * -(-self.m // row_block) * -(-n // simd.PANEL)
+
+
+def along_matrix(m: int, a_row: int, c_row: int) -> Walk:
+    """Along m rows that lie so far apart in A and in C. Those of a long matrix are cut into "images", so that the
+    tables stay short.
+    """
+    image = min(m, MAX_ROWS)
+    images, rows = -(-m // image), np.arange(image, dtype=np.int64)
+    return Walk(rows * a_row, rows * c_row, images, image * a_row, image * c_row, m - (images - 1) * image)
 
 
 def row_block_for(m: int, n: int, images: int = 1, tall: int = simd.HEIGHTS[0]) -> int:

@@ -95,9 +95,42 @@ def _panel_product(height: int, pool: bool) -> Any:
     return panel_product(_tile_product, height, pool, 1, CONTRACT)
 
 
+def rows_product(tiles: tuple[Any, Any, Any], heights: tuple[int, int], pooled: tuple[Any, Any], tall_pooled: int,
+                 fastmath: set[str]) -> Any:  # fmt: skip
+    """Any number of rows times one panel: in tall tiles, then short ones, then row by row.
+
+    `tiles` are the products of tall, short and single rows; `pooled` those that pool, of `tall_pooled` and short rows.
+    """
+    tall, short, one = tiles
+    tall_pool, short_pool = pooled
+    tall_rows, short_rows = heights
+
+    @njit(fastmath=fastmath, error_model="numpy")
+    def product(a, r, end, reading, b, k, how, first, columns, leaving, target, pool):
+        if pool:
+            while end - r >= tall_pooled:
+                tall_pool(a, r, reading, b, k, how, first, columns, leaving, target)
+                r += tall_pooled
+            while r < end:
+                short_pool(a, r, reading, b, k, how, first, columns, leaving, target)
+                r += short_rows
+        while end - r >= tall_rows:
+            tall(a, r, reading, b, k, how, first, columns, leaving, target)
+            r += tall_rows
+        while end - r >= short_rows:
+            short(a, r, reading, b, k, how, first, columns, leaving, target)
+            r += short_rows
+        while r < end:
+            one(a, r, reading, b, k, how, first, columns, leaving, target)
+            r += 1
+
+    return product
+
+
 tall, short, one = (_panel_product(height, False) for height in simd.HEIGHTS)
 tallest = _panel_product(TALLEST, False)
 tall_pool, short_pool = (_panel_product(height, True) for height in (POOLED, SHORT))
+all_rows = rows_product((tall, short, one), (TALL, SHORT), (tall_pool, short_pool), POOLED, CONTRACT)
 
 
 @kernel(writes="c", fastmath=CONTRACT)
@@ -128,23 +161,8 @@ def product(
             source, target = simd.shift(a, image * a_image + block * a_block), image * c_image
             k, first = panel * b_panel + block * b_block, panel * PANEL
             columns = n - first
-            if pool:
-                while end - r >= POOLED:
-                    tall_pool(source, r, reading, b, k, b_k, first, columns, leaving, target)
-                    r += POOLED
-                while r < end:
-                    short_pool(source, r, reading, b, k, b_k, first, columns, leaving, target)
-                    r += SHORT
             if taller:
                 while end - r >= TALLEST:
                     tallest(source, r, reading, b, k, b_k, first, columns, leaving, target)
                     r += TALLEST
-            while end - r >= TALL:
-                tall(source, r, reading, b, k, b_k, first, columns, leaving, target)
-                r += TALL
-            while end - r >= SHORT:
-                short(source, r, reading, b, k, b_k, first, columns, leaving, target)
-                r += SHORT
-            while r < end:
-                one(source, r, reading, b, k, b_k, first, columns, leaving, target)
-                r += 1
+            all_rows(source, r, end, reading, b, k, b_k, first, columns, leaving, target, pool)

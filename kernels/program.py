@@ -138,6 +138,7 @@ class Builder:
         self.eager = eager
         self.buffers: list[Buffer] = []
         self.steps: list[Step] = []
+        self.remarks: dict[int, str] = {}
 
     def _new(self, kind: str, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, data: Any = None) -> Ref:
         ref = Ref(len(self.buffers), shape, strides, np.dtype(dtype))
@@ -201,6 +202,10 @@ class Builder:
             if name in kernel.writes and argument != NULL and self.buffers[argument.buffer].kind == "constant":
                 raise ValueError(f"step {kernel.name}: {name} would be written, but it is a constant; make it an input")
         self.steps.append(Step(kernel, arguments, items, cost_ns))
+
+    def remark(self, text: str) -> None:
+        """Say something about the step added last, for whoever shows the program."""
+        self.remarks[id(self.steps[-1])] = text
 
     def is_constant(self, ref: Ref) -> bool:
         """Whether `ref` is known now, or will be once `fold` has run: what it is made from is."""

@@ -179,13 +179,18 @@ def worthwhile(w_shape: Sequence[int], stride: Geometry, dilation: Geometry, out
 
     So are its gradients, then. The number of images has no say, so that it does not change an image's result.
     """
+    return cost_share(w_shape, stride, dilation, out) < 1
+
+
+def cost_share(w_shape: Sequence[int], stride: Geometry, dilation: Geometry, out: Sequence[int]) -> float:
+    """About what this way costs over what the plain product does; 1 where it is no quicker or cannot be gone."""
     filters, c, *kernel = w_shape
     if kernel != [WEIGHTS, WEIGHTS] or (stride, dilation) != ((1, 1), (1, 1)) or min(c, filters) < LANES // 2:
-        return False
+        return 1.0
     tiles = -(-out[0] // RESULTS) * -(-out[1] // RESULTS)
     columns, channels = -(-filters // LANES), -(-c // LANES)
     fast = tiles * (POSITIONS * c * columns + PATCH_CYCLES * (channels + columns))
-    return fast < GAIN * out[0] * out[1] * WEIGHTS * WEIGHTS * c * columns
+    return min(1.0, fast / (GAIN * out[0] * out[1] * WEIGHTS * WEIGHTS * c * columns))
 
 
 def weights(build: Builder, w: Ref) -> tuple[Ref, Ref]:

@@ -27,12 +27,12 @@ from mlperf.recipe import STAGES, Recipe
 from mlperf.tasks import Task, eager, eagerly
 from profiler.cost import flops
 from tinytorch.core.layers import Layer, Packed
-from tinytorch.perf.compression import channel_prune, magnitude_prune, measure_sparsity
+from tinytorch.perf.compression import block_prune, channel_prune, magnitude_prune, measure_sparsity
 from tinytorch.perf.finetuning import Loss, finetune
 from tinytorch.perf.quantization import on_integers, weights_only
 from tinytorch.perf.quantization import quantize as quantized
 from tinytorch.perf.tuning import fastest, timings
-from tinytorch.perf.weighted import weighted_layers
+from tinytorch.perf.weighted import executed, skips_blocks, weighted_layers
 
 
 class Calibration(NamedTuple):
@@ -92,7 +92,8 @@ class State:
     def emulated(self) -> bool:
         """Whether a weight is in a format whose arithmetic is imitated in float32: small, but not faster for it."""
         return any(
-            isinstance(one.layer.weight, Packed) and not on_integers(one.layer) for one in weighted_layers(self.model)
+            isinstance(one.layer.weight, Packed) and not on_integers(one.layer) and not skips_blocks(one.layer.weight)
+            for one in weighted_layers(self.model)
         )
 
 
@@ -163,11 +164,12 @@ def quantize(state: State, config: settings.Quantize, context: Context) -> State
 
 
 def prune(state: State, config: settings.Prune, context: Context) -> State:
-    """Leave out the smallest weights, or the weakest channels; if asked to, train what is left."""
+    """Leave out the smallest weights, or the weakest blocks or channels; if asked to, train what is left."""
     if config.method == "channels":
         source = channel_prune(state.source, config.amount)
     else:
-        source = magnitude_prune(state.source, config.amount, config.scope)
+        by = block_prune if config.method == "blocks" else magnitude_prune
+        source = by(state.source, config.amount, config.scope)
     note = ""
     if config.finetune_epochs:
         source = finetune(
@@ -180,6 +182,10 @@ def prune(state: State, config: settings.Prune, context: Context) -> State:
         before, left = (sum(p.size for p in model.parameters()) for model in (state.source, source))
         return replace(changed, note=f"channels removed: {before:,} -> {left:,} parameters{note}")
     zeros = f"{measure_sparsity(changed.model):.1%} of the weights are zero"
+    if config.method == "blocks":
+        weights = [one.layer.weight for one in weighted_layers(changed.model)]
+        skipping = sum(map(skips_blocks, weights))
+        return replace(changed, note=f"{zeros}, by blocks, which {skipping} of {len(weights)} layers may skip{note}")
     return replace(changed, note=f"{zeros}; sparse stored where smaller, computed dense{note}")
 
 
@@ -208,28 +214,34 @@ def accelerate(state: State, config: settings.Accelerate, context: Context) -> S
 
 
 class Variant(NamedTuple):
-    """One way to execute a candidate as a plan."""
+    """One way to execute a candidate as a plan; `dense` ones compute with blocks of zeros like with others."""
 
     arithmetic: str
     threads: int
+    dense: bool = False
 
     @property
     def name(self) -> str:
-        return self.arithmetic if self.threads == 1 else f"{self.arithmetic}, {self.threads} threads"
+        return self.arithmetic + ", dense" * self.dense + f", {self.threads} threads" * (self.threads > 1)
 
     def state(self, state: State, example: np.ndarray) -> State:
         """The state as this variant; without integers the codes stay what is stored, inputs are not rounded."""
         model = weights_only(state.model) if self.arithmetic == "float32" else state.model
+        model = executed(model, "dense") if self.dense else model
         arm = candidate_arm(model, "plan", example, self.threads)
         return replace(state, model=model, arm=arm, form="plan", threads=self.threads)
 
 
 def variants(state: State, context: Context, tune: bool) -> list[Variant]:
-    """What there is to choose from, simplest first: arithmetic as quantised or in float32, one thread or all."""
-    integers = any(on_integers(one.layer) for one in weighted_layers(state.model))
+    """What there is to choose from, simplest first: arithmetic as quantised or in float32, with and without skipping
+    blocks where there are such, one thread or all.
+    """
+    weighted = list(weighted_layers(state.model))
+    integers = any(on_integers(one.layer) for one in weighted)
     arithmetics = ["integers", "float32"] if integers and tune else ["integers" if integers else "as stored"]
     threads = sorted({1, context.threads}) if tune else [context.threads]
-    return [Variant(arithmetic, count) for count in threads for arithmetic in arithmetics]
+    ways = [False, True] if tune and any(skips_blocks(one.layer.weight) for one in weighted) else [False]
+    return [Variant(arithmetic, count, way) for count in threads for arithmetic in arithmetics for way in ways]
 
 
 FUNCTIONS: dict[str, Callable[[State, Any, Context], State]] = {

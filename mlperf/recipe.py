@@ -43,13 +43,13 @@ class Quantize(Stage):
 
 
 class Prune(Stage):
-    """Leave out a share `amount`: the smallest weights ("magnitude") or whole channels ("channels").
+    """Leave out a share `amount`: the smallest weights ("magnitude"), whole blocks of them or whole channels.
 
     With `finetune_epochs`, what is left is then trained on the training split, which only the open division may.
     The default amount was chosen for mlp and cnn by validation splits of the training part (`mlperf/tuning.py`).
     """
 
-    method: Literal["magnitude", "channels"] = "magnitude"
+    method: Literal["magnitude", "blocks", "channels"] = "magnitude"
     amount: Annotated[float, Field(ge=0, lt=1)] = 0.4
     scope: Literal["global", "layer"] = "global"
     finetune_epochs: Annotated[int, Field(ge=0, le=10_000)] = 0

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from tinytorch import SGD, BatchNorm2d, Conv2d, Flatten, Linear, ReLU, Sequential, Tensor, models, weights
 from tinytorch.core.layers import Packed
+from tinytorch.engine.block_sparse import EXECUTIONS, BlockSparse
 from tinytorch.engine.formats import Grid, Int8, Sparse
 from tinytorch.weights import WeightsError
 
@@ -36,6 +37,16 @@ def sparse_net():
     """Sparse float32, without a grid."""
     model = Sequential(Linear(20, 3))
     model[0].weight = Packed(Sparse.pack(np.where(RNG.random((20, 3)) > 0.5, model[0].weight.data, 0), axis=1))
+    return model
+
+
+def blocks_net(execution="measured"):
+    """Block-sparse int8, as behind an image of 8 channels."""
+    model = Sequential(Linear(24, 3))
+    weight = model[0].weight.data
+    weight[:12] = 0
+    codes = Int8.pack(weight, axis=1, grid=Grid(0.5, 0))
+    model[0].weight = Packed(BlockSparse.pack(codes, axis=1, channels=8, execution=execution))
     return model
 
 
@@ -274,8 +285,30 @@ def test_a_damaged_description_of_a_sparse_weight_is_refused(change, tmp_path, u
         weights.load(unchanged(net()), tmp_path / "w")
 
 
-def damaged(path, name, change):
-    weights.save(packed_net(), path)
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_blocks_come_back_as_they_were(execution, tmp_path):
+    model, other = blocks_net(execution), Sequential(Linear(24, 3))
+    weights.save(model, tmp_path / "w")
+    weights.load(other, tmp_path / "w")
+    before, after = model[0].weight.format, other[0].weight.format
+    assert isinstance(after, BlockSparse) and after.nbytes == before.nbytes == 12 * 3 + 1 + 4 * 3
+    assert (after.axis, after.grid, after.channels, after.execution) == (1, before.grid, 8, execution)
+    np.testing.assert_array_equal(after.array, before.array)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"channels": 7}, {"channels": 0}, {"channels": -8}, {"channels": None}, {"channels": 3}, {"axis": 0},
+     {"execution": "fast"}, {"execution": None}, {"shape": [24, 4]}, {"shape": [-24, 3]}, {"kind": "sparse"}],
+)  # fmt: skip
+def test_a_damaged_description_of_blocks_is_refused(change, tmp_path, unchanged):
+    damaged(tmp_path / "w", "0.weight", change, blocks_net())
+    with pytest.raises(WeightsError, match=r"packed weight 0.weight is damaged"):
+        weights.load(unchanged(Sequential(Linear(24, 3))), tmp_path / "w")
+
+
+def damaged(path, name, change, model=None):
+    weights.save(model or packed_net(), path)
     arrays, packed = weights.read(path)
     packed[name] = {**packed[name], **change}
     save_file(arrays, path, {weights.METADATA: json.dumps(packed)})

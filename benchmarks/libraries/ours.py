@@ -16,14 +16,15 @@ import tinytorch
 from benchmarks.libraries import Made, Unavailable, stacked
 from benchmarks.libraries.training import chain, losses, stepper
 from benchmarks.libraries.with_numpy import GEOMETRY
-from benchmarks.work import LEARNING_RATE, Chain, Conv, Gemm, Net, TrainingStep, calibration
+from benchmarks.work import LEARNING_RATE, Affine, Blocked, Chain, Conv, Gemm, Net, TrainingStep, calibration
 from kernels import limits, machine, registry
 from kernels.program import Builder, aligned
 from kernels.threads import set_num_threads
 from mlperf.tasks import eager, eagerly
 from tinytorch import SGD, CrossEntropyLoss
+from tinytorch.engine.block_sparse import BlockSparse, Execution
 from tinytorch.engine.dispatch import use_backend
-from tinytorch.engine.formats import Grid, Int8
+from tinytorch.engine.formats import Format, Grid, Int8
 from tinytorch.perf.quantization import quantize
 
 REPEATED_NS = 100_000  # how long a call of repeated rows takes, roughly
@@ -68,7 +69,7 @@ def link(op: str, arrays: list[Any], given: int, threads: int, **params: Any) ->
     build = Builder()
     refs: list[Any] = [build.input(a.shape, [s // a.itemsize for s in a.strides], a.dtype) for a in arrays[:given]]
     refs += [build.constant(a) if isinstance(a, np.ndarray) else a for a in arrays[given:]]
-    lower = registry.lowering(op, "int8" if any(isinstance(a, Int8) for a in arrays) else "dense")
+    lower = registry.lowering(op, next((a.kind for a in arrays if isinstance(a, Format)), "dense"))
     out = lower(build, *refs, **params) if lower is not None else None
     if out is None:
         raise Unavailable(f"{op} has no kernel for this")
@@ -97,7 +98,7 @@ def linked_int8(work: Gemm | Conv, threads: int) -> tuple[Linked, Grid]:
     """Codes in, codes out, as between two layers of a quantised net; and the grid of the output."""
     x, w, *rest = work.arrays()
     grid = Grid.covering(float(x.min()), float(x.max()))
-    codes = grid.codes(x) if isinstance(work, Gemm) else grid.codes(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    codes = codes_like(x, grid)
     exact = link("matmul", [x, w], 2, threads) if isinstance(work, Gemm) else linked_conv(work, threads)
     y = exact.made().answer()
     leaving = Grid.covering(float(y.min()), float(y.max()))
@@ -105,6 +106,11 @@ def linked_int8(work: Gemm | Conv, threads: int) -> tuple[Linked, Grid]:
         return link("linear", [padded(codes), Int8.pack(w, 1, grid)], 1, threads, grid=leaving), leaving
     arrays = [padded(codes), Int8.pack(w, 0, grid), rest[0]]
     return link("conv2d", arrays, 1, threads, grid=leaving, **GEOMETRY), leaving
+
+
+def codes_like(x: np.ndarray, grid: Grid) -> np.ndarray:
+    """x on a grid, in the order of memory it has."""
+    return grid.codes(x) if x.ndim == 2 else grid.codes(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def padded(codes: np.ndarray) -> np.ndarray:
@@ -136,6 +142,24 @@ def conv_repeated(work: Conv, threads: int) -> Made:
 def int8(work: Gemm | Conv, threads: int) -> Made:
     linked, grid = linked_int8(work, threads)
     return linked.made(read=lambda codes: grid.values(codes))
+
+
+def blocked(integers: bool, execution: Execution) -> Callable[[Blocked, int], Made]:
+    """A layer of which blocks are zero, in float32 or from codes to codes; repeated, so that small ones show."""
+
+    def implementation(work: Blocked, threads: int) -> Made:
+        x, w, bias = work.arrays()
+        op, geometry = ("linear", {}) if isinstance(work.layer, Affine) else ("conv2d", GEOMETRY)
+        exact = link(op, [x, BlockSparse.pack(w, work.axis, execution=execution), bias], 1, threads, **geometry)
+        if not integers:
+            return exact.made(repeats(work.flops))
+        y = exact.made().answer()
+        grid, leaving = (Grid.covering(float(a.min()), float(a.max())) for a in (x, y))
+        weight = BlockSparse.pack(Int8.pack(w, work.axis, grid), work.axis, execution=execution)
+        linked = link(op, [padded(codes_like(x, grid)), weight, bias], 1, threads, grid=leaving, **geometry)
+        return linked.made(repeats(work.flops), read=lambda codes: leaving.values(codes))
+
+    return implementation
 
 
 def one_thread(implementation: Callable[..., Made]) -> Callable[..., Made]:
@@ -218,6 +242,10 @@ IMPLEMENTATIONS: dict[tuple[type, str], Callable[[Any, int], Made]] = {
     (Conv, "int8"): int8,
     (Conv, "fma limit"): fma_limit,
     (Conv, "dot limit"): dot_limit,
+    (Blocked, "dense"): blocked(False, "dense"),
+    (Blocked, "blocks"): blocked(False, "blocks"),
+    (Blocked, "int8 dense"): blocked(True, "dense"),
+    (Blocked, "int8 blocks"): blocked(True, "blocks"),
     (Net, "eager"): net_eager,
     (Net, "plan"): net_plan,
     (Net, "int8 plan"): net_int8,

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.libraries import Made, stacked
 from benchmarks.libraries.training import chain, stepper
-from benchmarks.work import PADDING, Chain, Conv, Gemm, Net, TrainingStep
+from benchmarks.work import PADDING, Affine, Blocked, Chain, Conv, Gemm, Net, TrainingStep
 from mlperf.harness import Arm
 from mlperf.tasks import eager, eagerly
 from tinytorch.engine import ops
@@ -38,6 +38,17 @@ def conv_reference(work: Conv) -> Any:
     return lambda: ops.conv2d_weight_grad.reference(x, g, shape=w.shape, **GEOMETRY)
 
 
+def blocked(work: Blocked, threads: int) -> Made:
+    x, w, bias = work.arrays()
+
+    def run() -> np.ndarray:
+        if isinstance(work.layer, Affine):
+            return ops.linear.reference(x, w, bias)
+        return ops.conv2d.reference(x, w, bias, **GEOMETRY)
+
+    return Made(lambda _: run(), run)
+
+
 def net(work: Net, threads: int) -> Made:
     arm, queries = Arm(eager(work.model()), lambda: eagerly("numpy")), work.queries()
 
@@ -59,6 +70,7 @@ def operations(work: Chain, threads: int) -> Made:
 IMPLEMENTATIONS = {
     (Gemm, "eager"): gemm,
     (Conv, "eager"): conv,
+    (Blocked, "eager"): blocked,
     (Net, "eager"): net,
     (TrainingStep, "eager"): step,
     (Chain, "eager"): operations,

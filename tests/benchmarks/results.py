@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks import inference, kernels, training
+from benchmarks import inference, kernels, sparse, training
 from benchmarks.contest import Case, Result
-from benchmarks.work import Gemm, Net, TrainingStep
+from benchmarks.work import Affine, Blocked, Gemm, Net, TrainingStep
 
 MS = 1e6
 PLAN, INT8_PLAN, ONNX, ONNX_INT8 = "tinytorch plan", "tinytorch int8 plan", "onnxruntime float32", "onnxruntime int8"
@@ -40,6 +40,19 @@ def latency():
     """Ours in int8 takes 1 us; ONNX Runtime is quicker in float32."""
     times = {PLAN: [2000.0], INT8_PLAN: [1000.0], ONNX: [4000.0], ONNX_INT8: [5000.0], "torch eager": [8000.0]}
     return net("mlp", 1, times, {"numpy eager": "ValueError: no"})
+
+
+SMALL = Affine(64, 64, 1)
+
+
+def blocked(ratios, layer=SMALL):
+    """For each share kept, in percent: the time of skipping over that of computing all, in float32 and in int8."""
+    made = []
+    for kept, (floats, integers) in ratios.items():
+        times = {str(each): [ns] for pair, ratio in zip(sparse.PAIRS, (floats, integers))
+                 for each, ns in zip(pair, (1000.0, 1000.0 * ratio))}  # fmt: skip
+        made.append(result("sparse", Blocked(layer, kept), [each for pair in sparse.PAIRS for each in pair], times))
+    return made
 
 
 def step(ours_ns, threads=2):

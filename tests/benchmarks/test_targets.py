@@ -12,6 +12,7 @@ from tests.benchmarks.results import (
     ONNX,
     ONNX_INT8,
     PLAN,
+    blocked,
     gemm,
     latency,
     net,
@@ -82,6 +83,13 @@ def test_training_counts_with_two_threads():
     assert found(step(1.5 * MS))["training mlp batch 32: torch eager / ours"].reached
     assert not found(step(1.6 * MS))["training mlp batch 32: torch eager / ours"].reached
     assert found(step(1.5 * MS, threads=1)) == {}
+
+
+def test_a_quarter_of_the_blocks_has_to_be_quicker():
+    targets = found(*blocked({100: (1.0, 1.1), 25: (0.5, 1.25)}))
+    assert targets["a quarter kept: dense / blocks"].measured.median == 2.0
+    assert targets["a quarter kept: int8 dense / int8 blocks"].measured.median == 0.8
+    assert [target.reached for target in targets.values()] == [True, False]
 
 
 def test_exactly_what_is_required_is_enough():

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from tinytorch import use_backend
 from tinytorch.engine import ops
+from tinytorch.engine.block_sparse import DEPTH, EXECUTIONS, WIDTH, BlockSparse, as_weight
 from tinytorch.engine.formats import Format, Grid, Int8, Sparse
 
 RNG = np.random.default_rng(0)
@@ -100,6 +101,54 @@ def test_sparse_of_float64_stores_float32():
     np.testing.assert_array_equal(sparse.array, w.astype(np.float32))
 
 
+# -- blocks ------------------------------------------------------------------------------------------------------------
+
+
+@given(weights, st.floats(0, 1))
+def test_blocks_give_back_exactly_what_was_stored(w, kept):
+    w = np.where(np.abs(w) > np.quantile(np.abs(w), 1 - kept), w, 0) if w.size else w
+    for axis in (0, w.ndim - 1):
+        blocks = BlockSparse.pack(w, axis)
+        np.testing.assert_array_equal(blocks.array, w)
+        assert (blocks.shape, blocks.size, blocks.array.dtype) == (w.shape, w.size, np.float32)
+        assert blocks.array.flags.c_contiguous
+        codes = Int8.pack(w, axis, Grid(0.5, 3))
+        packed = BlockSparse.pack(codes, axis)
+        np.testing.assert_array_equal(packed.codes8.codes, codes.codes)
+        np.testing.assert_array_equal(packed.array, codes.array)
+        assert (packed.axis, packed.grid) == (axis, codes.grid)
+
+
+@pytest.mark.parametrize("shape, axis, channels, count, size", [
+    ((64, 64), 1, 64, 32, DEPTH * WIDTH),  # linear
+    ((12, 40), 1, 4, 6, DEPTH * WIDTH),  # behind an image of 4 channels and 3 pixels
+    ((64, 8, 3, 3), 0, 8, 36, DEPTH * WIDTH),  # convolution
+    ((8, 10), 1, 8, 2, DEPTH * 10),  # narrower than a block
+    ((3, 32), 1, 3, 1, 3 * WIDTH),  # less deep than one
+])  # fmt: skip
+def test_a_block_is_a_bit_and_its_weights(shape, axis, channels, count, size):
+    w = np.zeros(shape, np.float32)
+    empty = BlockSparse.pack(w, axis, channels=channels)
+    assert empty.kept.size == count and empty.nbytes == -(-count // 8)
+    w.flat[0] = 1
+    one = BlockSparse.pack(w, axis, channels=channels)
+    assert one.kept.sum() == 1 and one.nbytes == 4 * size + -(-count // 8)
+    full = BlockSparse.pack(Int8.pack(np.ones(shape, np.float32), axis), axis, channels=channels)
+    assert full.kept.all() and full.nbytes == w.size + -(-count // 8) + 4 * shape[axis]
+
+
+def test_a_block_behind_an_image_is_some_channels_at_one_pixel():
+    w = np.zeros((8 * 5, 3), np.float32)  # 8 channels, 5 pixels
+    w[2 * 5 + 4, 1] = 1  # channel 2, pixel 4
+    packed = BlockSparse.pack(w, 1, channels=8)
+    assert np.argwhere(packed.kept).tolist() == [[0, 4, 0]]
+    stored = np.zeros(w.shape, bool)
+    stored.reshape(8, 5, 3)[:4, 4] = True
+    np.testing.assert_array_equal(as_weight(packed.mask, 1, w.shape), stored)
+    with pytest.raises(ValueError, match=r"7 channels do not divide the 40 inputs .*\(40, 3\); give those"):
+        BlockSparse.pack(w, 1, channels=7)
+
+
 # -- grid --------------------------------------------------------------------------------------------------------------
 
 
@@ -150,13 +199,22 @@ def sparse_of_int8(w, axis, grid):
     return Sparse.pack(Int8.pack(w, axis, grid), axis)
 
 
+def blocks_of_int8(w, axis, grid):
+    return BlockSparse.pack(Int8.pack(w, axis, grid), axis, execution="blocks")
+
+
+def blocks_of_floats(w, axis, grid):
+    return BlockSparse.pack(w, axis, grid, execution="blocks")
+
+
 GRID = Grid.covering(-2.0, 3.0)
 
 
 @pytest.mark.parametrize(
     "pack, grid",
-    [(Int8.pack, None), (Int8.pack, GRID), (Sparse.pack, None), (sparse_of_int8, None), (sparse_of_int8, GRID)],
-)
+    [(Int8.pack, None), (Int8.pack, GRID), (Sparse.pack, None), (sparse_of_int8, None), (sparse_of_int8, GRID),
+     (blocks_of_floats, None), (blocks_of_int8, None), (blocks_of_int8, GRID)],
+)  # fmt: skip
 def test_linear_and_conv_with_a_packed_weight(backend, pack, grid):
     x, w, b = (RNG.standard_normal(s).astype(np.float32) for s in ((7, 6), (6, 5), (5,)))
     weight = pack(w, 1, grid)
@@ -169,9 +227,36 @@ def test_linear_and_conv_with_a_packed_weight(backend, pack, grid):
     np.testing.assert_allclose(ops.conv2d(image, weight, **CONV), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_packed_table_can_be_looked_up(backend):
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_blocks_on_integers_give_the_same_bits_on_both_backends(execution):
+    x, w, image = (RNG.standard_normal(s).astype(np.float32) for s in ((7, 48), (48, 80), (2, 12, 6, 5)))
+    w[8:40, :64] = 0
+    linear = BlockSparse.pack(Int8.pack(w, 1, GRID), 1, execution=execution)
+    conv = BlockSparse.pack(Int8.pack(w[:, :36].reshape(48, 12, 3, 1), 0, GRID), 0, execution=execution)
+    how = {**CONV, "padding": (1, 0)}
+    with use_backend("numba"):
+        found = ops.linear(x, linear), ops.conv2d(image, conv, **how)
+    with use_backend("numpy"):
+        expected = ops.linear(x, linear), ops.conv2d(image, conv, **how)
+    for a, b in zip(found, expected):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_eager_call_skips_blocks_in_a_kernel():
+    x, w = RNG.standard_normal((7, 48)).astype(np.float32), RNG.standard_normal((48, 80)).astype(np.float32)
+    w[8:40] = 0
+    packed = BlockSparse.pack(w, 1)
+    with use_backend("numba"):
+        ops.linear(x, packed)
+    (run,) = packed._runs.values()
+    (made,) = [cell.cell_contents for cell in run.__closure__ if hasattr(cell.cell_contents, "packed")]
+    assert [step.kernel.name for step in made.packed[1].steps] == ["product_blocks"]
+
+
+@pytest.mark.parametrize("pack", [Int8.pack, BlockSparse.pack])
+def test_a_packed_table_can_be_looked_up(backend, pack):
     table = RNG.standard_normal((6, 3)).astype(np.float32)
-    packed, ids = Int8.pack(table, axis=1), np.array([[0, 5], [5, 2]])
+    packed, ids = pack(table, axis=1), np.array([[0, 5], [5, 2]])
     np.testing.assert_array_equal(ops.embedding(packed, ids), packed.array[ids])
 
 

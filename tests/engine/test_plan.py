@@ -25,11 +25,14 @@ from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Packed
 from tinytorch.core.tensor import apply
 from tinytorch.engine import ops
+from tinytorch.engine.block_sparse import BlockSparse
 from tinytorch.engine.dispatch import use_backend
 from tinytorch.engine.formats import Grid, Int8
 from tinytorch.engine.plan import Plan, PlanError, capture
 from tinytorch.engine.verify import NMSE_BOUND, nmse
+from tinytorch.perf.compression import block_prune
 from tinytorch.perf.quantization import quantize
+from tinytorch.perf.weighted import stored
 
 RNG = np.random.default_rng(0)
 EXAMPLES = {"perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8)}
@@ -323,11 +326,42 @@ def test_ids_that_are_computed_are_refused():
         capture(shifted, RNG.integers(0, 7, 4))
 
 
-@pytest.mark.parametrize("name, model", [("mlp", built), ("cnn", built), ("cnn_int8", lambda _: quantized_cnn())])
-def test_table(name, model, golden):
+@pytest.mark.parametrize("integers", [False, True])
+def test_blocks_are_skipped_where_that_is_quicker_and_the_table_says_so(golden, integers):
+    """Before a batch norm, behind a flattened image, and in a last layer of which all blocks are kept."""
+    np.random.seed(0)
+    model = Sequential(
+        Conv2d(4, 32, 3, padding=1), BatchNorm2d(32), ReLU(), MaxPool2d(2), Flatten(), Linear(128, 64), ReLU(),
+        Linear(64, 10),
+    )  # fmt: skip
+    model(Tensor(sample(8, 4, 4, 4)))  # running statistics that are not 0 and 1
+    whole = model.layers[-1].weight
+    model = block_prune(model.eval(), 0.6, "layer")
+    model.layers[-1].weight = whole
+    model = quantize(model, sample(16, 4, 4, 4)) if integers else model
+    model.layers[-1].weight = Packed(BlockSparse.pack(stored(model.layers[-1].weight), 1))
+    plan = capture(model.predict, sample(1, 4, 4, 4))
+    for _ in range(3):
+        x = sample(1, 4, 4, 4)
+        assert nmse(plan(x), model.predict(x)) <= NMSE_BOUND
+    text = str(plan)
+    ops = [line for line in text.splitlines() if "product" in line]
+    assert [line.count("blocks kept") for line in ops] == [1, 1, 0]
+    assert "conv2d, dense: 100 % of its blocks are kept" in ops[-1]
+    assert "batch_norm" not in text
+    if on_avx512():
+        golden(f"plan_blocks{'_int8' * integers}", text + "\n")
+
+
+def on_avx512() -> bool:
     from kernels import cpu
 
-    if cpu.PATH != "avx512":
+    return cpu.PATH == "avx512"
+
+
+@pytest.mark.parametrize("name, model", [("mlp", built), ("cnn", built), ("cnn_int8", lambda _: quantized_cnn())])
+def test_table(name, model, golden):
+    if not on_avx512():
         pytest.skip("constants are packed in panels of the vector width; the table is kept for avx512")
     kind = name.removesuffix("_int8")
     golden(f"plan_{name}", str(capture(model(kind).predict, np.zeros((1, *EXAMPLES[kind]), np.float32))) + "\n")

@@ -16,8 +16,9 @@ from tinytorch.core.autograd import no_grad
 from tinytorch.core.tensor import apply
 from tinytorch.engine import ops, saved
 from tinytorch.engine.plan import PlanError, capture
-from tinytorch.perf.compression import magnitude_prune
+from tinytorch.perf.compression import block_prune, magnitude_prune
 from tinytorch.perf.quantization import quantize
+from tinytorch.perf.weighted import executed
 
 RNG = np.random.default_rng(0)
 
@@ -40,12 +41,16 @@ def built(kind: str):
         "int8": lambda: quantize(net(), x),
         "weights only": lambda: quantize(net(), x, activations=False),
         "sparse": lambda: magnitude_prune(net(), 0.7),
+        "blocks": lambda: block_prune(net(), 0.5, "layer"),
+        "blocks int8": lambda: executed(quantize(block_prune(net(), 0.5, "layer"), x), "blocks"),
         "sparse int8": lambda: quantize(magnitude_prune(net(), 0.7), x),
     }[kind]()
     return tinytorch.compile(model, x), x
 
 
-@pytest.mark.parametrize("kind", ["f32", "norm", "int8", "weights only", "sparse", "sparse int8"])
+@pytest.mark.parametrize(
+    "kind", ["f32", "norm", "int8", "weights only", "sparse", "sparse int8", "blocks", "blocks int8"]
+)
 def test_a_plan_comes_back_as_it_was(tmp_path, kind):
     plan, x = built(kind)
     size = plan.save(tmp_path / "p.plan")

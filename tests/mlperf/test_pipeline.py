@@ -147,6 +147,39 @@ def test_accelerate_takes_what_is_quicker_and_the_file_keeps_the_choice(untraine
     np.testing.assert_array_equal(candidate_arm(again, "plan", query, 1).run(query), fast.arm.run(query))
 
 
+BLOCKS = Recipe().updated({"prune": {"method": "blocks", "amount": 0.6, "scope": "layer"}})
+
+
+def test_blocks_are_gone_and_the_note_says_who_skips_them(untrained, brief):
+    _, rows = pipeline.run(untrained("cnn"), BLOCKS)
+    assert rows[2].note.startswith("5") and rows[2].note.endswith(
+        "% of the weights are zero, by blocks, which 3 of 3 layers may skip"
+    )
+    assert rows[2].outcome.bytes < 0.7 * rows[1].outcome.bytes and not rows[2].emulated
+    _, rows = pipeline.run(untrained("cnn"), BLOCKS.skipping(["quantize"]))
+    assert not rows[2].emulated  # float32, in kernels that skip
+
+
+@pytest.mark.parametrize("quicker", ["integers", "integers, dense", "float32", "float32, dense"])
+def test_skipping_is_timed_against_computing_all_and_the_file_keeps_the_choice(
+    untrained, monkeypatch, tmp_path, quicker
+):
+    task = untrained("cnn")
+    context = Context.of(task)
+    state = pipeline.quantize(pipeline.start(task.reference(), context), BLOCKS.quantize, context)
+    state = pipeline.prune(state, BLOCKS.prune, context)
+    monkeypatch.setattr(pipeline, "timings", lambda runs: {name: 1e3 if name == quicker else 2e3 for name in runs})
+    fast = pipeline.accelerate(state, BLOCKS.accelerate, context)
+    assert f"; {quicker} (integers" in fast.note and fast.note.count(" us") == 4
+    weights.save(fast.model, tmp_path / "cnn")
+    again = task.build()
+    weights.load(again, tmp_path / "cnn", resize=True)
+    plan, query = candidate_arm(again, "plan", context.example, 1).run, context.example
+    assert ("blocks kept" in str(plan)) is ("dense" not in quicker)
+    assert fast.emulated is (quicker == "float32, dense")
+    np.testing.assert_array_equal(plan(query), fast.arm.run(query))
+
+
 def test_threads_are_tried_only_where_allowed(untrained):
     task = untrained("mlp")
     context = Context.of(task, threads=2)

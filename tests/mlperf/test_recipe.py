@@ -62,7 +62,7 @@ def test_a_file_changes_only_what_it_names(tmp_path):
             "unknown setting 'prune.amuont'; known: enabled, method, amount, scope, finetune_epochs, finetune_lr, seed",
         ),
         ({"prune": {"amount": 1}}, "prune.amount is 1: .*less than 1"),
-        ({"prune": {"method": "random"}}, "prune.method is 'random': .*'magnitude' or 'channels'"),
+        ({"prune": {"method": "random"}}, "prune.method is 'random': .*'magnitude', 'blocks' or 'channels'"),
         ({"quantize": {"samples": "many"}}, "quantize.samples is 'many': .*integer"),
         ({"cache": 3}, "cache is 3: .*dictionary"),
     ],

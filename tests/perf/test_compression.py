@@ -7,9 +7,11 @@ from tinytorch import models
 from tinytorch.core.activations import ReLU, Softmax
 from tinytorch.core.layers import Flatten, Layer, Linear, Packed, Sequential
 from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
+from tinytorch.engine.block_sparse import BlockSparse, by_channels, summed
 from tinytorch.engine.formats import Int8, Sparse
-from tinytorch.perf.compression import channel_prune, magnitude_prune, measure_sparsity
+from tinytorch.perf.compression import block_prune, channel_prune, magnitude_prune, measure_sparsity
 from tinytorch.perf.quantization import quantize
+from tinytorch.perf.weighted import weighted_layers
 
 
 def mlp_and_data():
@@ -70,6 +72,66 @@ def test_pruning_twice_goes_on_where_it_stopped():
     model, _ = mlp_and_data()
     twice = magnitude_prune(magnitude_prune(model, 0.3), 0.6)
     np.testing.assert_array_equal(twice.layers[0].weight.data, magnitude_prune(model, 0.6).layers[0].weight.data)
+
+
+def block_norms(weighted):
+    """Mean square of each block, and which blocks are zero."""
+    values = by_channels(weighted.layer.weight.data.astype(np.float64), weighted.out_axis, weighted.channels)
+    size = summed(np.ones_like(values))
+    return summed(values**2) / size, summed(values != 0) == 0, size
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("sparsity", [0.0, 0.25, 0.6])
+def test_the_weakest_blocks_go(scope, sparsity):
+    """As many as fit into the share; none that is left is weaker than one that is gone."""
+    model, _ = cnn_and_data()
+    pruned = block_prune(model, sparsity, scope)
+    assert measure_sparsity(model) == 0
+    both = list(zip(weighted_layers(model), weighted_layers(pruned)))
+    measured = [(block_norms(old), block_norms(new)) for old, new in both]
+    for group in [measured] if scope == "global" else [[one] for one in measured]:
+        norms, gone, size = (np.concatenate([each.ravel() for each in parts]) for parts in (
+            [old[0] for old, _ in group], [new[1] for _, new in group], [old[2] for old, _ in group]))  # fmt: skip
+        share = size[gone].sum() / size.sum()
+        assert share <= sparsity < share + size.max() / size.sum()
+        assert not gone.any() or norms[gone].max() <= norms[~gone].min()
+    for old, new in both:
+        kept = new.layer.weight.data != 0
+        np.testing.assert_array_equal(new.layer.weight.data[kept], old.layer.weight.data[kept])
+
+
+def test_every_layer_keeps_a_block():
+    model, x = mlp_and_data()
+    model.layers[2].weight.data *= 1e-6
+    pruned = block_prune(model, 0.999)
+    assert all(np.count_nonzero(one.layer.weight.data) for one in weighted_layers(pruned))
+    assert pruned.predict(x).shape == (20, 10)
+
+
+def test_blocks_are_stored_where_that_is_smaller():
+    model, x = cnn_and_data()
+    assert not any(isinstance(one.layer.weight, Packed) for one in weighted_layers(block_prune(model, 0.0)))
+    pruned = block_prune(model, 0.5, "layer")
+    formats = [one.layer.weight.format for one in weighted_layers(pruned)]
+    assert all(type(format) is BlockSparse for format in formats)
+    assert [format.channels for format in formats] == [1, 16, 32]  # behind the image: its channels
+    for integers in (quantize(pruned, x), block_prune(quantize(model, x), 0.5, "layer")):
+        for format, before in zip([one.layer.weight.format for one in weighted_layers(integers)], formats):
+            assert type(format) is BlockSparse and format.scale is not None and format.grid is not None
+            assert format.nbytes < before.nbytes / 2
+
+
+def test_channels_leave_blocks():
+    """Output channels of one layer are input channels of the next: blocks are formed anew from what is left."""
+    model, x = cnn_and_data()
+    pruned = channel_prune(block_prune(model, 0.5, "layer"), 0.25)
+    formats = [one.layer.weight.format for one in weighted_layers(pruned)]
+    assert [type(format) for format in formats] == [BlockSparse] * 3
+    assert [(format.shape, format.channels) for format in formats] == [
+        ((12, 1, 3, 3), 1), ((24, 12, 3, 3), 12), ((96, 10), 24)
+    ]  # fmt: skip
+    assert np.isfinite(pruned.predict(x)).all()
 
 
 def test_channels_are_really_gone():
@@ -161,6 +223,8 @@ def test_impossible_shares(share):
     model, _ = mlp_and_data()
     with pytest.raises(ValueError, match=r"magnitude_prune: sparsity is .*from 0 up to below 1"):
         magnitude_prune(model, share)
+    with pytest.raises(ValueError, match=r"block_prune: sparsity is .*from 0 up to below 1"):
+        block_prune(model, share)
     with pytest.raises(ValueError, match=r"channel_prune: fraction is .*from 0 up to below 1"):
         channel_prune(model, share)
 
@@ -169,6 +233,8 @@ def test_unknown_scope_and_models_without_weights():
     model, _ = mlp_and_data()
     with pytest.raises(ValueError, match="unknown scope 'rows'; known: global, layer"):
         magnitude_prune(model, 0.5, "rows")
+    with pytest.raises(ValueError, match="block_prune: unknown scope 'rows'; known: global, layer"):
+        block_prune(model, 0.5, "rows")
     with pytest.raises(ValueError, match="Sequential has no Linear or Conv2d layer"):
         magnitude_prune(Sequential(ReLU()), 0.5)
     assert measure_sparsity(Sequential(ReLU())) == 0

@@ -5,19 +5,21 @@ import pytest
 
 from tinytorch import datasets, models
 from tinytorch.core.losses import CrossEntropyLoss
+from tinytorch.engine.block_sparse import BlockSparse
 from tinytorch.engine.formats import Sparse
-from tinytorch.perf.compression import channel_prune, magnitude_prune
+from tinytorch.perf.compression import block_prune, channel_prune, magnitude_prune
 from tinytorch.perf.finetuning import finetune
 from tinytorch.perf.quantization import quantize
 
 DATA = datasets.load("digits")
 X, Y = DATA.x_train[:400], DATA.y_train[:400]
 LOSS = CrossEntropyLoss()
+STORED = {magnitude_prune: Sparse, block_prune: BlockSparse, channel_prune: type(None)}
 
 
 def pruned(how=magnitude_prune):
     np.random.seed(1)
-    return how(models.mlp(), 0.5)
+    return how(models.mlp(), 0.5, *(["layer"] if how is block_prune else []))
 
 
 def loss_of(model):
@@ -26,7 +28,7 @@ def loss_of(model):
     return float(np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(Y)), Y]))
 
 
-@pytest.mark.parametrize("how", [magnitude_prune, channel_prune])
+@pytest.mark.parametrize("how", [magnitude_prune, block_prune, channel_prune])
 def test_the_loss_falls_and_what_is_gone_stays_gone(how):
     model = pruned(how)
     before = [layer.weight.data.copy() for layer in model.layers[::2]]
@@ -34,10 +36,12 @@ def test_the_loss_falls_and_what_is_gone_stays_gone(how):
     assert loss_of(tuned) < 0.5 * loss_of(model)
     for old, untouched, new in zip(before, model.layers[::2], tuned.layers[::2]):
         assert not new.weight.data[old == 0].any()
-        assert np.count_nonzero(new.weight.data != old) > 0.5 * np.count_nonzero(old)  # some pixels are always 0
+        # Some pixels are always 0; where blocks went, units that no other reads any more, half of them, learn nothing.
+        learning = 0.4 if how is block_prune else 0.5
+        assert np.count_nonzero(new.weight.data != old) > learning * np.count_nonzero(old)
         np.testing.assert_array_equal(untouched.weight.data, old)
         assert new.weight.shape == old.shape
-        assert isinstance(getattr(new.weight, "format", None), Sparse) is (how is magnitude_prune)
+        assert type(getattr(new.weight, "format", None)) is STORED[how]
     assert not tuned.training
 
 

@@ -1,10 +1,14 @@
 """Folding batch norm: the same numbers with fewer layers, and what is left alone."""
 
 import numpy as np
+import pytest
 
 from tinytorch.core.activations import ReLU
 from tinytorch.core.layers import Flatten, Linear, Sequential
 from tinytorch.core.spatial import BatchNorm2d, Conv2d
+from tinytorch.engine.block_sparse import BlockSparse
+from tinytorch.engine.formats import Sparse
+from tinytorch.perf.compression import block_prune, magnitude_prune
 from tinytorch.perf.folding import fold_batch_norm
 from tinytorch.perf.quantization import quantize
 from tinytorch.perf.weighted import weighted_layers
@@ -31,6 +35,15 @@ def test_the_answers_are_the_same_up_to_rounding():
         assert sum(isinstance(layer, BatchNorm2d) for layer in model.modules()) == 2
         np.testing.assert_allclose(folded.predict(X), model.predict(X), rtol=1e-4, atol=1e-4)
         assert [one.name for one in weighted_layers(folded)] == [one.name for one in weighted_layers(model)]
+
+
+@pytest.mark.parametrize("prune, kind", [(magnitude_prune, Sparse), (block_prune, BlockSparse)])
+def test_what_is_stored_sparsely_stays_so(prune, kind):
+    pruned = prune(normed(), 0.5, "layer")
+    folded = fold_batch_norm(pruned)
+    assert not any(isinstance(layer, BatchNorm2d) for layer in folded.modules())
+    assert type(folded.layers[1].weight.format) is type(pruned.layers[1].weight.format) is kind
+    np.testing.assert_allclose(folded.predict(X), pruned.predict(X), rtol=1e-4, atol=1e-4)
 
 
 def test_quantising_folds_first_and_keeps_30_db():

@@ -97,10 +97,15 @@ class Format(ABC):
         """The weight as int8 codes, where it is stored as such."""
         return None
 
+    def integers(self, op_name: str) -> Int8 | None:
+        """The weight as int8 codes, where this op computes on them."""
+        codes = self.codes8
+        return codes if codes is not None and codes.on_integers(op_name) else None
+
     def operand(self, op_name: str) -> Any:
         """What a kernel of this op is given: int8 codes where it computes on integers, else the array."""
-        codes = self.codes8
-        return codes if codes is not None and codes.on_integers(op_name) else self.array
+        codes = self.integers(op_name)
+        return self.array if codes is None else codes
 
     def __deepcopy__(self, memo: dict) -> Format:
         return self  # immutable
@@ -118,20 +123,20 @@ class Format(ABC):
         key = (op, dispatch.backend(), others, *params.items())
         run = self._runs.get(key)
         if run is None:
-            run = self._runs[key] = self._integer_run(op, arrays, params) or partial(self._in_floats, op)
+            run = self._runs[key] = self._packed_run(op, arrays, params) or partial(self._in_floats, op)
         return run(*arrays, **params)
 
-    def _integer_run(self, op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> dispatch.Run | None:
+    def _packed_run(self, op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> dispatch.Run | None:
+        """A kernel for the weight as it is stored, or its reference on integers; None where neither applies."""
         weight = self.operand(op.name)
-        if not isinstance(weight, Int8):
-            return None
-        if dispatch.backend() == "numba":
+        if isinstance(weight, Format) and dispatch.backend() == "numba":
             from kernels import registry
 
             program = registry.program(op.name, [weight if a is self else a for a in arrays], params, weight.kind)
             if program is not None:
                 return lambda *arrays, **params: program(*[None if a is self else a for a in arrays])
-        return partial(integer_reference, op, weight)
+        codes = self.integers(op.name)
+        return None if codes is None else partial(integer_reference, op, codes)
 
     def _in_floats(self, op: Op, *arrays: Any, **params: Any) -> np.ndarray:
         dense = tuple(a.array if isinstance(a, Format) else a for a in arrays)
@@ -238,9 +243,19 @@ class Sparse(Format):
         return None if self.scale is None else Int8(self.grid, self._full, self.scale, self.axis)
 
     @property
+    def bit_count(self) -> int:
+        """How many bits say what is stored; the last byte is filled up."""
+        return self.size
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool, in the order of `values`: where they belong."""
+        return np.unpackbits(self.bits, count=self.bit_count).astype(bool).reshape(self.full_shape)
+
+    @property
     def _full(self) -> np.ndarray:
         full = np.zeros(self.full_shape, self.values.dtype)
-        full[np.unpackbits(self.bits, count=self.size).astype(bool).reshape(self.full_shape)] = self.values
+        full[self.mask] = self.values
         return full
 
     def arrays(self) -> dict[str, np.ndarray]:

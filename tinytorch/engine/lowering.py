@@ -24,7 +24,7 @@ class PlanError(ValueError):
 
 
 def lower(graph: Graph) -> tuple[Program, list[str]]:
-    """The program of a graph, and for each of its steps the op it belongs to. PlanError where a kernel is missing.
+    """The program of a graph, and for each step its op and what the lowering remarks; PlanError without a kernel.
 
     What depends on constants only is computed here. The program's inputs are the graph's, its output is row-major.
     """
@@ -35,7 +35,8 @@ def lower(graph: Graph) -> tuple[Program, list[str]]:
     labels: dict[int, str] = {}
     for node in graph.nodes:
         refs[id(node.out)] = lower_node(build, node, refs)
-        labels.update((id(step), node.op) for step in build.steps if id(step) not in labels)
+        new = [step for step in build.steps if id(step) not in labels]
+        labels.update((id(step), ", ".join(filter(None, (node.op, build.remarks.get(id(step)))))) for step in new)
     result = refs[id(graph.output)]
     if result.dtype != np.float32:
         raise PlanError(f"plan: its output is {result.dtype}; plans answer in float32: convert it last")

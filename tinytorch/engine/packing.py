@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinytorch.engine.block_sparse import EXECUTIONS, BlockSparse
 from tinytorch.engine.formats import Format, Grid, Int8, Sparse
 
 
@@ -16,7 +17,11 @@ def describe(format: Format) -> dict[str, Any]:
         "axis": format.axis,
         "grid": list(format.grid) if format.grid else None,
     }
-    return {**about, "shape": list(format.full_shape)} if isinstance(format, Sparse) else about
+    if isinstance(format, Sparse):
+        about["shape"] = list(format.full_shape)
+    if isinstance(format, BlockSparse):
+        about |= {"channels": format.channels, "execution": format.execution}
+    return about
 
 
 def unpack(name: str, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Format:
@@ -30,12 +35,15 @@ def unpack(name: str, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> F
         packed: Int8 | Sparse
         if about["kind"] == Int8.kind:
             packed = Int8(grid, arrays.pop(f"{name}.codes"), arrays.pop(f"{name}.scale"), axis)
-        elif about["kind"] == Sparse.kind:
+        elif about["kind"] in (Sparse.kind, BlockSparse.kind):
             shape = tuple(map(int, about["shape"]))
             values, bits = arrays.pop(f"{name}.values"), arrays.pop(f"{name}.bits")
-            packed = Sparse(grid, values, bits, shape, arrays.pop(f"{name}.scale", None), axis)
+            parts = (grid, values, bits, shape, arrays.pop(f"{name}.scale", None), axis)
+            blocks = about["kind"] == BlockSparse.kind
+            packed = BlockSparse(*parts, int(about["channels"]), about["execution"]) if blocks else Sparse(*parts)
         else:
-            raise ValueError(f"unknown kind {about['kind']!r}; known: {Int8.kind}, {Sparse.kind}")
+            known = ", ".join(format.kind for format in (Int8, Sparse, BlockSparse))
+            raise ValueError(f"unknown kind {about['kind']!r}; known: {known}")
         check(packed)
         return packed
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
@@ -53,9 +61,19 @@ def check(packed: Int8 | Sparse) -> None:
 
 
 def check_sparse(packed: Sparse) -> bool:
-    """Whether there is a value for each bit that is set, and a bit for each weight."""
-    kept, dtype = packed.bits, np.int8 if packed.scale is not None else np.float32
-    if min(packed.full_shape) < 0 or kept.dtype != np.uint8 or kept.size != -(-packed.size // 8):
+    """Whether there is a value for each weight whose bit is set, and a bit for each weight or block."""
+    shape, dtype = packed.full_shape, np.int8 if packed.scale is not None else np.float32
+    if min(shape) < 0 or packed.bits.dtype != np.uint8 or packed.values.dtype != dtype:
         return False
-    count = int(np.unpackbits(kept, count=packed.size).sum())
-    return packed.values.dtype == dtype and packed.values.shape == (count,)
+    if isinstance(packed, BlockSparse) and not check_blocks(packed):
+        return False
+    if packed.bits.shape != (-(-packed.bit_count // 8),):
+        return False
+    return packed.values.shape == (int(packed.mask.sum()),)
+
+
+def check_blocks(packed: BlockSparse) -> bool:
+    """Whether its input channels divide its inputs, and it says a known way to be computed with."""
+    outputs = packed.full_shape[packed.axis]
+    divided = packed.channels > 0 and packed.size % (packed.channels * max(1, outputs)) == 0
+    return divided and packed.execution in EXECUTIONS

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tinytorch.engine.formats import Grid, Int8
+from tinytorch.engine.block_sparse import BlockSparse
+from tinytorch.engine.formats import Format, Grid, Int8, along
 from tinytorch.engine.graph import Graph, Node, Value, constant
 
 # Ops whose kernels can end with a ReLU and take a scaled weight: name -> axis of the output channels in the weight.
@@ -71,15 +72,24 @@ def fold_batch_norm(graph: Graph) -> None:
             continue
         w = maker.inputs[1].array
         b = maker.inputs[2] if len(maker.inputs) > 2 else None
-        if not isinstance(w, np.ndarray) or (b is not None and b.array is None) or any(c is None for c in constants):
+        if not isinstance(w, np.ndarray) and not (isinstance(w, BlockSparse) and w.scale is None):
+            continue
+        if (b is not None and b.array is None) or any(c is None for c in constants):
             continue
         gamma, beta, stats = (np.asarray(c) for c in constants)
         scale = gamma / np.sqrt(stats[1] + node.params["eps"])
-        along = [1] * w.ndim
-        along[WEIGHTED[maker.op]] = -1
         bias = (np.asarray(b.array) if b is not None else 0) * scale + beta - stats[0] * scale
-        maker.inputs = [maker.inputs[0], constant(w * scale.reshape(along)), constant(bias)]
+        maker.inputs = [maker.inputs[0], scaled(w, scale, WEIGHTED[maker.op]), constant(bias)]
         replace(graph, node, maker)
+
+
+def scaled(w: np.ndarray | BlockSparse, scale: np.ndarray, axis: int) -> Value:
+    """w with its output channels scaled, in the form it has."""
+    if not isinstance(w, BlockSparse):
+        return constant(w * along(scale, axis, w.ndim))
+    whole = (w.array * along(scale, axis, len(w.shape))).astype(np.float32)
+    blocks = BlockSparse.pack(whole, axis, w.grid, w.channels, w.execution)
+    return Value(blocks.shape, blocks.dtype, blocks)
 
 
 def flatten_as_convolution(graph: Graph) -> None:
@@ -107,11 +117,14 @@ def flatten_as_convolution(graph: Graph) -> None:
 
 
 def as_kernel(weight: Any, image: tuple[int, ...]) -> Any:
-    """A linear weight (C H W, n), array or int8 codes, as (n, C, H, W); None for other formats."""
+    """A linear weight (C H W, n), array, int8 codes or blocks, as (n, C, H, W); None for other formats."""
 
     def turned(w: np.ndarray) -> np.ndarray:
         return w.reshape(*image, w.shape[1]).transpose(3, 0, 1, 2)
 
+    if isinstance(weight, BlockSparse):
+        whole = as_kernel(weight.array if weight.codes8 is None else weight.codes8, image)
+        return BlockSparse.pack(whole, 0, weight.grid, execution=weight.execution)
     if isinstance(weight, Int8):
         return with_fields(weight, codes=turned(weight.codes), axis=0)
     return turned(weight) if isinstance(weight, np.ndarray) else None
@@ -120,7 +133,7 @@ def as_kernel(weight: Any, image: tuple[int, ...]) -> Any:
 def weight_codes(node: Node) -> Int8 | None:
     """The weight of a node that computes on integers."""
     operand = node.operand(1)
-    return operand if isinstance(operand, Int8) else None
+    return operand.integers(node.op) if isinstance(operand, Format) else None
 
 
 def keep_bytes(graph: Graph) -> None:

@@ -1,8 +1,8 @@
-"""Pruning: leaving out what contributes least, single weights or whole channels.
+"""Pruning: leaving out what contributes least, single weights, whole blocks or whole channels.
 
-`magnitude_prune` zeroes weights and stores the rest sparsely; `channel_prune` removes channels physically, so that
-shapes, FLOPs and bytes shrink whatever the kernels can do. Both take float32 and int8 weights. Left out: fine-tuning
-afterwards (`finetuning.py`).
+`magnitude_prune` zeroes weights and stores the rest sparsely; `block_prune` zeroes blocks, which the kernels then skip;
+`channel_prune` removes channels physically, so that shapes, FLOPs and bytes shrink whatever the kernels can do. All
+take float32 and int8 weights. Left out: fine-tuning afterwards (`finetuning.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tinytorch.core.activations import GELU, ReLU, Sigmoid, Tanh
 from tinytorch.core.layers import Dropout, Flatten, Layer, Linear, Sequential
 from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
 from tinytorch.core.tensor import Tensor
+from tinytorch.engine.block_sparse import BlockSparse, as_weight, by_channels, spread, summed
 from tinytorch.engine.formats import Format, Int8, Sparse
 from tinytorch.perf.weighted import (
     Weighted,
@@ -40,12 +41,8 @@ def magnitude_prune(model: Layer, sparsity: float, scope: Scope = "global") -> L
     "global" compares the weights of all layers, "layer" prunes each layer alike. A weight is stored sparsely where that
     takes fewer bytes. Han et al. 2015. Raises ValueError for a sparsity outside [0, 1) and for models without weights.
     """
-    share("magnitude_prune", "sparsity", sparsity)
-    if scope not in ("global", "layer"):
-        raise ValueError(f"magnitude_prune: unknown scope {scope!r}; known: global, layer")
     changed = copy.deepcopy(model)
-    weighted = require_weights("magnitude_prune", changed)
-    for group in [weighted] if scope == "global" else [[one] for one in weighted]:
+    for group in compared("magnitude_prune", changed, sparsity, scope):
         magnitudes = np.concatenate([np.abs(one.layer.weight.data).ravel() for one in group])
         kept = np.ones(magnitudes.size, bool)
         kept[np.argsort(magnitudes, kind="stable")[: int(sparsity * magnitudes.size)]] = False
@@ -55,11 +52,50 @@ def magnitude_prune(model: Layer, sparsity: float, scope: Scope = "global") -> L
     return changed
 
 
+def compared(operation: str, model: Layer, sparsity: float, scope: str) -> list[list[Weighted]]:
+    """The weighted layers in groups, of which each loses the share `sparsity` of what is weakest in it."""
+    share(operation, "sparsity", sparsity)
+    if scope not in ("global", "layer"):
+        raise ValueError(f"{operation}: unknown scope {scope!r}; known: global, layer")
+    weighted = require_weights(operation, model)
+    return [weighted] if scope == "global" else [[one] for one in weighted]
+
+
 def masked(one: Weighted, mask: np.ndarray) -> np.ndarray | Format:
     """A layer's weight with only what the mask keeps, in the smaller of its own format and the sparse one."""
     weight = stored(one.layer.weight)
     full = replace(weight, codes=weight.codes * mask) if isinstance(weight, Int8) else weight * mask
-    return smaller(full, one.out_axis)
+    return smaller(full, one)
+
+
+def block_prune(model: Layer, sparsity: float, scope: Scope = "global") -> Layer:
+    """A copy of `model` in which up to a share `sparsity` of the weights are zero, a block at a time. Biases stay.
+
+    Blocks are those of `engine/block_sparse.py`; first go those whose weights have the smallest mean square, but every
+    layer keeps its strongest. `scope`, formats and errors as for `magnitude_prune`. Narang, Undersander
+    and Diamos 2017 (arXiv:1711.02782) prune by blocks as well, by their largest weight.
+    """
+    changed = copy.deepcopy(model)
+    for group in compared("block_prune", changed, sparsity, scope):
+        sizes = [summed(by_channels(np.ones(one.layer.weight.shape), one.out_axis, one.channels)) for one in group]
+        strengths = [strength(one) / size for one, size in zip(group, sizes)]
+        for one in strengths:
+            one.flat[one.argmax()] = np.inf
+        weakest = np.argsort(np.concatenate([one.ravel() for one in strengths]), kind="stable")
+        gone = np.cumsum(np.concatenate([size.ravel() for size in sizes])[weakest])
+        kept = np.ones(weakest.size, bool)
+        kept[weakest[gone <= sparsity * gone[-1]]] = False
+        masks = np.split(kept, np.cumsum([one.size for one in strengths])[:-1])
+        for one, strong, mask in zip(group, strengths, masks):
+            shape = by_channels(one.layer.weight.data, one.out_axis, one.channels).shape
+            wide = spread((mask | np.isinf(strong.ravel())).reshape(strong.shape), shape)
+            one.layer.weight = weight_tensor(masked(one, as_weight(wide, one.out_axis, one.layer.weight.shape)))
+    return changed
+
+
+def strength(one: Weighted) -> np.ndarray:
+    """Sums of squares of the weights of each block."""
+    return summed(np.square(by_channels(one.layer.weight.data.astype(np.float64), one.out_axis, one.channels)))
 
 
 def channel_prune(model: Layer, fraction: float) -> Layer:
@@ -127,13 +163,16 @@ def taken(weight: Tensor, kept: np.ndarray, axis: int) -> Tensor:
     value = stored(weight)
     if isinstance(value, Int8):
         scale = value.scale[kept] if axis == value.axis else value.scale
-        smaller: np.ndarray | Int8 = replace(value, codes=value.codes.take(kept, axis), scale=scale)
+        left: np.ndarray | Int8 = replace(value, codes=value.codes.take(kept, axis), scale=scale)
     else:
-        smaller = value.take(kept, axis)
-    if is_sparse(weight):
-        held: Sparse = weight.format  # type: ignore[attr-defined]
-        return weight_tensor(Sparse.pack(smaller, held.axis, held.grid))
-    return weight_tensor(smaller)
+        left = value.take(kept, axis)
+    if not is_sparse(weight):
+        return weight_tensor(left)
+    held: Sparse = weight.format  # type: ignore[attr-defined]
+    if isinstance(held, BlockSparse):
+        channels = held.channels if axis == held.axis else held.channels * len(kept) // held.shape[axis]
+        return weight_tensor(BlockSparse.pack(left, held.axis, held.grid, channels))
+    return weight_tensor(Sparse.pack(left, held.axis, held.grid))
 
 
 def measure_sparsity(model: Layer) -> float:

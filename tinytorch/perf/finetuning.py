@@ -59,7 +59,7 @@ def finetune(
     for _ in range(epochs):
         trainer.train_epoch(batches)
     for one in weighted:
-        one.layer.weight = weight_tensor(smaller(one.layer.weight.data, one.out_axis))
+        one.layer.weight = weight_tensor(smaller(one.layer.weight.data, one))
     return changed.eval()
 
 

@@ -10,14 +10,16 @@ import copy
 
 import numpy as np
 
-from tinytorch.core.layers import Layer, Packed, Sequential
+from tinytorch.core.layers import Layer, Sequential
 from tinytorch.core.spatial import BatchNorm2d
 from tinytorch.core.tensor import Tensor
-from tinytorch.perf.weighted import Weighted, weighted_layers
+from tinytorch.engine.formats import Int8
+from tinytorch.perf.weighted import Weighted, is_sparse, smaller, stored, weight_tensor, weighted_layers
 
 
 def fold_batch_norm(model: Layer) -> Layer:
-    """A copy of `model` in which each BatchNorm2d right behind a float32 weight of a Sequential has become part of it.
+    """A copy of `model` in which each BatchNorm2d right behind a float32 weight of a Sequential has become part of it;
+    a weight stored sparsely stays so.
 
     In evaluation mode the copy computes the same up to rounding. An empty Sequential, which passes its input on, stands
     where a batch norm was, so that the other layers keep their names. What cannot be folded stays.
@@ -30,7 +32,7 @@ def fold_batch_norm(model: Layer) -> Layer:
             continue
         for i, (before, norm) in enumerate(zip(owner.layers, owner.layers[1:]), start=1):
             one = weighted.get(id(before))
-            if one is None or not isinstance(norm, BatchNorm2d) or isinstance(one.layer.weight, Packed):
+            if one is None or not isinstance(norm, BatchNorm2d) or isinstance(stored(one.layer.weight), Int8):
                 continue
             if uses.count(id(before)) == 1:
                 absorb(one, norm)
@@ -44,6 +46,7 @@ def absorb(one: Weighted, norm: BatchNorm2d) -> None:
     along = [1] * one.layer.weight.ndim
     along[one.out_axis] = -1
     bias = 0.0 if one.layer.bias is None else one.layer.bias.data.astype(np.float64)
-    one.layer.weight = Tensor((one.layer.weight.data * scale.reshape(along)).astype(np.float32), requires_grad=True)
+    weight = (one.layer.weight.data * scale.reshape(along)).astype(np.float32)
+    one.layer.weight = weight_tensor(smaller(weight, one) if is_sparse(one.layer.weight) else weight)
     shifted = (bias - norm.running_mean) * scale + norm.beta.data
     one.layer.bias = Tensor(shifted.astype(np.float32), requires_grad=True)

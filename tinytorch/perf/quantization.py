@@ -7,7 +7,6 @@ stored as int8 and computed in float32. Left out: training with quantisation.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +16,9 @@ from tinytorch.core.layers import Layer, Linear, Packed
 from tinytorch.core.spatial import Conv2d
 from tinytorch.core.tensor import Tensor
 from tinytorch.engine import dispatch
-from tinytorch.engine.formats import Grid, Int8, Sparse
+from tinytorch.engine.formats import Format, Grid, Int8, Sparse
 from tinytorch.perf.folding import fold_batch_norm
-from tinytorch.perf.weighted import is_sparse, require_weights, smaller, weight_tensor
+from tinytorch.perf.weighted import is_sparse, require_weights, smaller, weight_tensor, with_formats
 
 WEIGHTED_OPS = ("linear", "conv2d")
 
@@ -39,9 +38,10 @@ def quantize(model: Layer, calibration: np.ndarray, *, activations: bool = True,
     changed = fold_batch_norm(model).eval()
     weighted = require_weights("quantize", changed)
     grids = activation_grids(changed, calibration, percentile) if activations else {}
-    for _, layer, axis, _ in weighted:
-        codes = Int8.pack(layer.weight.data, axis, grids.get(id(layer)))
-        layer.weight = weight_tensor(smaller(codes, axis) if is_sparse(layer.weight) else codes)
+    for one in weighted:
+        layer = one.layer
+        codes = Int8.pack(layer.weight.data, one.out_axis, grids.get(id(layer)))
+        layer.weight = weight_tensor(smaller(codes, one) if is_sparse(layer.weight) else codes)
     return changed
 
 
@@ -50,18 +50,17 @@ def weights_only(model: Layer) -> Layer:
 
     Layer inputs are then not rounded: for products too small to win back what rounding their inputs costs.
     """
-    changed = copy.deepcopy(model)
-    for layer in changed.modules():
-        for attribute, parameter in list(vars(layer).items()):
-            if isinstance(parameter, Packed) and isinstance(parameter.format, Int8 | Sparse):
-                setattr(layer, attribute, Packed(replace(parameter.format, grid=None)))
-    return changed
+
+    def change(format: Format) -> Format:
+        return replace(format, grid=None) if isinstance(format, Int8 | Sparse) else format
+
+    return with_formats(model, change)
 
 
 def on_integers(layer: Linear | Conv2d) -> bool:
-    """Whether a layer computes with its packed weight as it is stored, not with the array it stands for."""
+    """Whether a layer computes with the codes of its weight, not with the array they stand for."""
     op_name = "conv2d" if isinstance(layer, Conv2d) else "linear"
-    return isinstance(layer.weight, Packed) and not isinstance(layer.weight.format.operand(op_name), np.ndarray)
+    return isinstance(layer.weight, Packed) and layer.weight.format.integers(op_name) is not None
 
 
 def activation_grids(model: Layer, calibration: np.ndarray, percentile: float = 100.0) -> dict[int, Grid]:
