@@ -20,6 +20,7 @@ INT8 = (Gemm(512), Conv(64, 64, 32, 1))
 LARGE_FLOPS = 50_000_000  # from here on, more than one thread is of use
 
 KERNEL, REPEATED, SINGLE = (Contestant(OURS, name) for name in ("kernel", "repeated", "one thread"))
+PLAIN = Contestant(OURS, "plain sums")  # convolution without fast transforms: as many multiplications as int8 does
 INT8_KERNEL = Contestant(OURS, "int8", "int8")
 FMA_LIMIT, DOT_LIMIT = (Contestant(OURS, f"{name} limit", "none") for name in ("fma", "dot"))
 PEERS = (Contestant(TORCH, "eager"), Contestant(ONNX, "float32"), Contestant(NUMPY, "eager"))
@@ -50,4 +51,5 @@ def cases(threads: int, quick: bool) -> list[Case]:
         large = [work for work in works(quick) if work.flops >= LARGE_FLOPS]
         return [Case(GROUP, work, (KERNEL, SINGLE, *peers_of(work))) for work in large]
     exact = [Case(GROUP, work, (KERNEL, REPEATED, FMA_LIMIT, *peers_of(work))) for work in works(quick)]
-    return exact + [Case(GROUP, work, (KERNEL, INT8_KERNEL, FMA_LIMIT, DOT_LIMIT)) for work in INT8]
+    in_bytes = (KERNEL, INT8_KERNEL, FMA_LIMIT, DOT_LIMIT)
+    return exact + [Case(GROUP, work, (*in_bytes, *((PLAIN,) if isinstance(work, Conv) else ()))) for work in INT8]

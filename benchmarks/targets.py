@@ -87,6 +87,9 @@ def of_kernels(results: Sequence[Result]) -> list[Target]:
         if kernels.INT8_KERNEL in result.case.contestants:
             measure = against([kernels.KERNEL], [kernels.INT8_KERNEL])
             found += worst(f"{result.case}: our f32 / our int8", INT8_GAIN, [result], measure)
+        if kernels.PLAIN in result.case.contestants:
+            measure = against([kernels.PLAIN], [kernels.INT8_KERNEL])
+            found += worst(f"{result.case}: our f32, plain sums / our int8", INT8_GAIN, [result], measure)
     return found
 
 

@@ -18,6 +18,8 @@ from benchmarks.libraries.training import chain, losses, stepper
 from benchmarks.libraries.with_numpy import GEOMETRY
 from benchmarks.work import LEARNING_RATE, Affine, Blocked, Chain, Conv, Gemm, Net, TrainingStep, calibration
 from kernels import limits, machine, registry
+from kernels.conv import correlate
+from kernels.conv import padded as padded_image
 from kernels.program import Builder, aligned
 from kernels.threads import set_num_threads
 from mlperf.tasks import eager, eagerly
@@ -139,6 +141,16 @@ def conv_repeated(work: Conv, threads: int) -> Made:
     return linked_conv(work, threads).made(repeats(work.flops))
 
 
+def conv_plain(work: Conv, threads: int) -> Made:
+    """The sum over each window as it stands, whatever would be quicker."""
+    x, w, bias, _ = work.arrays()
+    build = Builder()
+    image = padded_image(build, build.input(x.shape, [s // x.itemsize for s in x.strides]), GEOMETRY["padding"])
+    kernel = build.constant(w.transpose(2, 3, 1, 0))
+    y = correlate(build, image, kernel, build.constant(bias), GEOMETRY["stride"], GEOMETRY["dilation"], None)
+    return Linked(build, y, [x], threads).made()
+
+
 def int8(work: Gemm | Conv, threads: int) -> Made:
     linked, grid = linked_int8(work, threads)
     return linked.made(read=lambda codes: grid.values(codes))
@@ -239,6 +251,7 @@ IMPLEMENTATIONS: dict[tuple[type, str], Callable[[Any, int], Made]] = {
     (Conv, "kernel"): conv,
     (Conv, "repeated"): conv_repeated,
     (Conv, "one thread"): one_thread(conv),
+    (Conv, "plain sums"): conv_plain,
     (Conv, "int8"): int8,
     (Conv, "fma limit"): fma_limit,
     (Conv, "dot limit"): dot_limit,
