@@ -26,7 +26,7 @@ from kernels.cpu import PATH
 from kernels.layout import Geometry
 from kernels.machine import EXACT, Bytes, Floats, Ints, Words, kernel
 from kernels.matmul import Walk, along_matrix, as_rows, row_block_for
-from kernels.product import panel_product, rows_product, unchanged
+from kernels.product import panel_product, pooled_or_not, rows_product, unchanged
 from kernels.program import FLOAT32, Builder, Ref, contiguous_strides
 from kernels.registry import lowers
 
@@ -145,7 +145,11 @@ def _panel_product(height: int, pool: bool) -> Any:
 
 tall, short, one = (_panel_product(height, False) for height in (TALL, SHORT, 1))
 tall_pool, short_pool = (_panel_product(height, True) for height in (TALL, SHORT))
-all_rows = rows_product((tall, short, one), (TALL, SHORT), (tall_pool, short_pool), TALL, EXACT)
+all_rows = pooled_or_not(
+    rows_product((tall, short, one), (TALL, SHORT), EXACT),
+    rows_product((tall_pool, short_pool, short_pool), (TALL, SHORT), EXACT),
+    EXACT,
+)
 
 
 @kernel(writes="c q", fastmath=EXACT)

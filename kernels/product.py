@@ -95,25 +95,13 @@ def _panel_product(height: int, pool: bool) -> Any:
     return panel_product(_tile_product, height, pool, 1, CONTRACT)
 
 
-def rows_product(tiles: tuple[Any, Any, Any], heights: tuple[int, int], pooled: tuple[Any, Any], tall_pooled: int,
-                 fastmath: set[str]) -> Any:  # fmt: skip
-    """Any number of rows times one panel: in tall tiles, then short ones, then row by row.
-
-    `tiles` are the products of tall, short and single rows; `pooled` those that pool, of `tall_pooled` and short rows.
-    """
+def rows_product(tiles: tuple[Any, Any, Any], heights: tuple[int, int], fastmath: set[str]) -> Any:
+    """Any number of rows times one panel: by the products of tall tiles, then of short ones, then of single rows."""
     tall, short, one = tiles
-    tall_pool, short_pool = pooled
     tall_rows, short_rows = heights
 
     @njit(fastmath=fastmath, error_model="numpy")
-    def product(a, r, end, reading, b, k, how, first, columns, leaving, target, pool):
-        if pool:
-            while end - r >= tall_pooled:
-                tall_pool(a, r, reading, b, k, how, first, columns, leaving, target)
-                r += tall_pooled
-            while r < end:
-                short_pool(a, r, reading, b, k, how, first, columns, leaving, target)
-                r += short_rows
+    def product(a, r, end, reading, b, k, how, first, columns, leaving, target):
         while end - r >= tall_rows:
             tall(a, r, reading, b, k, how, first, columns, leaving, target)
             r += tall_rows
@@ -127,10 +115,25 @@ def rows_product(tiles: tuple[Any, Any, Any], heights: tuple[int, int], pooled: 
     return product
 
 
+def pooled_or_not(plain: Any, pooled: Any, fastmath: set[str]) -> Any:
+    """One of two products of rows, as a flag says."""
+
+    @njit(fastmath=fastmath, error_model="numpy")
+    def product(a, r, end, reading, b, k, how, first, columns, leaving, target, pool):
+        if pool:
+            pooled(a, r, end, reading, b, k, how, first, columns, leaving, target)
+        else:
+            plain(a, r, end, reading, b, k, how, first, columns, leaving, target)
+
+    return product
+
+
 tall, short, one = (_panel_product(height, False) for height in simd.HEIGHTS)
 tallest = _panel_product(TALLEST, False)
 tall_pool, short_pool = (_panel_product(height, True) for height in (POOLED, SHORT))
-all_rows = rows_product((tall, short, one), (TALL, SHORT), (tall_pool, short_pool), POOLED, CONTRACT)
+plain_rows = rows_product((tall, short, one), (TALL, SHORT), CONTRACT)
+pooled_rows = rows_product((tall_pool, short_pool, short_pool), (POOLED, SHORT), CONTRACT)  # no single rows are left
+all_rows = pooled_or_not(plain_rows, pooled_rows, CONTRACT)
 
 
 @kernel(writes="c", fastmath=CONTRACT)

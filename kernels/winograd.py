@@ -22,7 +22,7 @@ from kernels.layout import Geometry
 from kernels.machine import CONTRACT, Floats, Ints, kernel
 from kernels.matmul import FLOPS_PER_NS
 from kernels.patches import PATCH, place_of, put_six, results_out, seen_by
-from kernels.product import ZEROS, one, short, tall
+from kernels.product import ZEROS, plain_rows
 from kernels.program import Builder, Ref
 from kernels.simd import (
     HEIGHTS,
@@ -36,7 +36,7 @@ from kernels.simd import (
 )
 from kernels.toom_cook import DATA, POSITIONS, RESULTS, WEIGHTS, compiled, of_three
 
-TALL, SHORT, _ = HEIGHTS
+TALL = HEIGHTS[0]
 # What a block of tiles may take while it goes its way, so that it stays in the L2 cache with the weights that pass.
 # Measured: from 150 to 900 KB no difference for the convolution; its gradient loses 15 % with 150 KB.
 BLOCK_BYTES = 350_000
@@ -154,16 +154,7 @@ def winograd(
         filled = (columns + LANES - 1) // LANES * LANES  # what lies beyond the last filter in u is zero
         for p in range(POSITIONS):
             k, source, target = (p * panels + panel) * c * PANEL, simd.shift(v, p * v_position), p * PANEL
-            r = 0
-            while count - r >= TALL:
-                tall(source, r, reading, u, k, PANEL, 0, filled, leaving, target)
-                r += TALL
-            while count - r >= SHORT:
-                short(source, r, reading, u, k, PANEL, 0, filled, leaving, target)
-                r += SHORT
-            while r < count:
-                one(source, r, reading, u, k, PANEL, 0, filled, leaving, target)
-                r += 1
+            plain_rows(source, 0, count, reading, u, k, PANEL, 0, filled, leaving, target)
         for t in range(count):
             image, i, j = place_of(first + t, grid)
             to = image * y_image + i * leaves * y_row + j * leaves * y_pixel + panel * PANEL

@@ -19,11 +19,11 @@ from kernels.layout import Geometry
 from kernels.machine import CONTRACT, Floats, Ints, kernel
 from kernels.matmul import FLOPS_PER_NS
 from kernels.patches import given_to, seen_by, six
-from kernels.product import SUM, ZEROS, one, short, tall
+from kernels.product import SUM, ZEROS, plain_rows
 from kernels.program import Builder, Ref
 from kernels.simd import LANES, PANEL, all_finite, vector_load, vector_store, vector_zero
 from kernels.toom_cook import DATA, POSITIONS, RESULTS, WEIGHTS, compiled, three_results
-from kernels.winograd import NOTHING, SHORT, TALL, WEIGHTS_NS, block_of, rooms, slot_floats
+from kernels.winograd import NOTHING, WEIGHTS_NS, block_of, rooms, slot_floats
 
 C_BLOCK = 64  # channels of one item: its sums then take 300 KB with AVX-512; 32 are 1.2 times slower
 FEW = 4  # items below which tiles are divided too
@@ -66,16 +66,7 @@ def winograd_sums(
             for p in range(POSITIONS):
                 source, k = simd.shift(v, p * v_position), p * w_position
                 target = (((chunk * panels + panel) * POSITIONS + p) * c + channel) * PANEL
-                r = 0
-                while channels - r >= TALL:
-                    tall(source, r, reading, w, k, PANEL, 0, filled, leaving, target)
-                    r += TALL
-                while channels - r >= SHORT:
-                    short(source, r, reading, w, k, PANEL, 0, filled, leaving, target)
-                    r += SHORT
-                while r < channels:
-                    one(source, r, reading, w, k, PANEL, 0, filled, leaving, target)
-                    r += 1
+                plain_rows(source, 0, channels, reading, w, k, PANEL, 0, filled, leaving, target)
 
 
 @compiled
