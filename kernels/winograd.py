@@ -43,7 +43,9 @@ BLOCK_BYTES = 350_000
 MAX_ITEMS = 16  # each has scratch of its own
 NOTHING = np.float32(0)
 # Cycles of one transform of a patch of LANES channels, and the share of the plain product's cycles that may be wanted.
-# Measured: 16-32 channels on 4x4 2.3 times as quick, 64-128 on 16x16 2.7, 16-16 on 32x32 1.7, 8-8 1.1.
+# Measured beside `narrow.py` and `product.py`, on images of 4 to 32 pixels a side, 32 of them, one thread of Zen 4:
+# 8-8 channels 1.1 to 1.3 times as quick (gradients 1.1 to 1.4), 16-16 1.8 to 2.1 (1.6 to 2.0), 16-32 2.2 to 2.4 (1.8 to
+# 2.2), 32-32 2.3 to 2.8 (1.4 to 2.5), 64-128 2.7 (1.8 and 3.2); the estimate below says 1.2, 1.7, 1.9 and 2.2.
 PATCH_CYCLES, GAIN = 250, 0.8
 WEIGHTS_NS = 40.0  # to transform one channel of a panel of weights
 
