@@ -20,6 +20,7 @@ from kernels.machine import CONTRACT, Floats, kernel
 from kernels.program import Builder, Ref
 from kernels.simd import (
     LANES,
+    rolled,
     shift,
     vector_add,
     vector_load,
@@ -34,10 +35,20 @@ TAP_NS = 0.06  # one multiply-add, for one thread
 
 @njit(fastmath=False)
 def _inside(first, step, count, size):
-    """The range of i in [0, count) for which 0 <= first + i step < size."""
+    """The range of i in [0, count) for which 0 <= first + i step < size; it never ends before it begins."""
+    if step == 1:  # without the divisions, which take as long as a short window
+        begin, end = max(0, -first), min(count, size - first)
+        return begin, max(begin, end)
     begin = max(0, (-first + step - 1) // step)
     end = min(count, (size - first + step - 1) // step)
-    return begin, end
+    return begin, max(begin, end)
+
+
+@njit(fastmath=False)
+def _whole(out_w, width, kw, sw, pw, dw, least):
+    """The first of the pixels whose windows lie between left and right, and their number; 0 if fewer than `least`."""
+    begin, end = _inside(-pw, sw, out_w, width - (kw - 1) * dw)
+    return (begin, end - begin) if end - begin >= least else (0, 0)
 
 
 @njit(fastmath=CONTRACT, forceinline=True)
@@ -57,17 +68,51 @@ def _one(x, w, start, line, p, p_end, q, q_end, row, col, kw, c, columns):
 
 
 @njit(fastmath=CONTRACT, forceinline=True)
+def _tap(x, at, step, tap, columns, sums):
+    """One tap's products added to the sums of four pixels, `step` apart in x."""
+    t0, t1, t2, t3 = sums
+    return (
+        vector_multiply_add(vector_load(x, at, columns), tap, t0),
+        vector_multiply_add(vector_load(x, at + step, columns), tap, t1),
+        vector_multiply_add(vector_load(x, at + 2 * step, columns), tap, t2),
+        vector_multiply_add(vector_load(x, at + 3 * step, columns), tap, t3),
+    )
+
+
+@njit(fastmath=CONTRACT, forceinline=True)
 def _four(x, w, start, line, p, p_end, kw, row, col, step, c, columns):
-    """Likewise of four pixels, `step` apart in x, with all columns of their windows inside."""
-    t0 = t1 = t2 = t3 = start
+    """Likewise of four pixels, with all columns of their windows inside."""
+    sums = (start, start, start, start)
     for i in range(p, p_end):
         for k in range(kw):
-            at, tap = line + i * row + k * col, vector_load(w, (i * kw + k) * c, columns)
-            t0 = vector_multiply_add(vector_load(x, at, columns), tap, t0)
-            t1 = vector_multiply_add(vector_load(x, at + step, columns), tap, t1)
-            t2 = vector_multiply_add(vector_load(x, at + 2 * step, columns), tap, t2)
-            t3 = vector_multiply_add(vector_load(x, at + 3 * step, columns), tap, t3)
-    return t0, t1, t2, t3
+            rolled()
+            sums = _tap(x, line + i * row + k * col, step, vector_load(w, (i * kw + k) * c, columns), columns, sums)
+    return sums
+
+
+@njit(fastmath=CONTRACT, forceinline=True)
+def _three_taps(w, at, c):
+    """One row of a 3 x 3 filter."""
+    return vector_load(w, at, LANES), vector_load(w, at + c, LANES), vector_load(w, at + 2 * c, LANES)
+
+
+@njit(fastmath=CONTRACT, forceinline=True)
+def _row_of_three(x, at, col, step, taps, sums):
+    for k in range(3):
+        sums = _tap(x, at + k * col, step, taps[k], LANES, sums)
+    return sums
+
+
+@njit(fastmath=CONTRACT, forceinline=True)
+def _put_four(sums, relu, y, at, c, columns):
+    t0, t1, t2, t3 = sums
+    if relu:
+        zero = vector_zero()
+        t0, t1, t2, t3 = vector_max(zero, t0), vector_max(zero, t1), vector_max(zero, t2), vector_max(zero, t3)
+    vector_store(t0, y, at, columns)
+    vector_store(t1, y, at + c, columns)
+    vector_store(t2, y, at + 2 * c, columns)
+    vector_store(t3, y, at + 3 * c, columns)
 
 
 @kernel(writes="y", fastmath=CONTRACT)
@@ -75,41 +120,48 @@ def depthwise(
     x: Floats, w: Floats, bias: Floats, y: Floats, h: int, width: int, c: int, out_h: int, out_w: int, kh: int, kw: int,
     sh: int, sw: int, ph: int, pw: int, dh: int, dw: int, has_bias: int, relu: int, lo: int, hi: int,
 ) -> None:  # fmt: skip
-    """y (N,OH,OW,C) = bias (C) + sum over the window of x (N,H,W,C) w (kh,kw,C), clamped at 0. Items: N x OH."""
-    whole, whole_end = _inside(-pw, sw, out_w, width - (kw - 1) * dw)  # pixels whose window lies between left and right
-    row, col = dh * width * c, dw * c
+    """y (N,OH,OW,C) = bias (C) + sum over the window of x (N,H,W,C) w (kh,kw,C), clamped at 0. Items: N x OH.
+
+    Four pixels go together where their windows lie between left and right; the last four of a line begin early and
+    compute some pixels a second time.
+    """
+    whole, count = _whole(out_w, width, kw, sw, pw, dw, 4)
+    row, col, step = dh * width * c, dw * c, sw * c
     for item in range(lo, hi):
         image, top = item // out_h * h, item % out_h * sh - ph
         p, p_end = _inside(top, dh, kh, h)
         for j in range(0, c, LANES):
-            columns, taps = c - j, shift(w, j)
+            columns, taps, target = c - j, shift(w, j), item * out_w * c + j
             start = vector_load(bias, j, columns) if has_bias else vector_zero()
-            ox = 0
-            while ox < out_w:
+            above = (image + top) * width * c + j  # where the window's first row lies
+            for edge in range(out_w - count):
+                ox = edge if edge < whole else edge + count
                 left = ox * sw - pw
-                line, at = ((image + top) * width + left) * c + j, (item * out_w + ox) * c + j
-                if whole <= ox and ox + 4 <= whole_end:
-                    if columns >= LANES and kw == 3:  # the common case, with constants where they let LLVM unroll
-                        four = _four(x, taps, start, line, p, p_end, 3, row, col, sw * c, c, LANES)
-                    elif columns >= LANES:
-                        four = _four(x, taps, start, line, p, p_end, kw, row, col, sw * c, c, LANES)
-                    else:
-                        four = _four(x, taps, start, line, p, p_end, kw, row, col, sw * c, c, columns)
-                    t0, t1, t2, t3 = four
-                    if relu:
-                        zero = vector_zero()
-                        t0, t1 = vector_max(zero, t0), vector_max(zero, t1)
-                        t2, t3 = vector_max(zero, t2), vector_max(zero, t3)
-                    vector_store(t0, y, at, columns)
-                    vector_store(t1, y, at + c, columns)
-                    vector_store(t2, y, at + 2 * c, columns)
-                    vector_store(t3, y, at + 3 * c, columns)
-                    ox += 4
+                q, q_end = _inside(left, dw, kw, width)
+                total = _one(x, taps, start, above + left * c, p, p_end, q, q_end, row, col, kw, c, columns)
+                vector_store(vector_max(vector_zero(), total) if relu else total, y, target + ox * c, columns)
+            done = 0
+            if columns >= LANES and kh == 3 and kw == 3 and p == 0 and p_end == 3:  # the common case: taps stay loaded
+                first, second = _three_taps(taps, 0, c), _three_taps(taps, 3 * c, c)
+                third = _three_taps(taps, 6 * c, c)
+                while done < count:
+                    rolled()
+                    ox = whole + min(done, count - 4)
+                    line = above + (ox * sw - pw) * c
+                    sums = _row_of_three(x, line, col, step, first, (start, start, start, start))
+                    sums = _row_of_three(x, line + row, col, step, second, sums)
+                    sums = _row_of_three(x, line + 2 * row, col, step, third, sums)
+                    _put_four(sums, relu, y, target + ox * c, c, LANES)
+                    done += 4
+            while done < count:
+                ox = whole + min(done, count - 4)
+                line = above + (ox * sw - pw) * c
+                if columns >= LANES:
+                    sums = _four(x, taps, start, line, p, p_end, kw, row, col, step, c, LANES)
                 else:
-                    q, q_end = _inside(left, dw, kw, width)
-                    total = _one(x, taps, start, line, p, p_end, q, q_end, row, col, kw, c, columns)
-                    vector_store(vector_max(vector_zero(), total) if relu else total, y, at, columns)
-                    ox += 1
+                    sums = _four(x, taps, start, line, p, p_end, kw, row, col, step, c, columns)
+                _put_four(sums, relu, y, target + ox * c, c, columns)
+                done += 4
 
 
 @kernel(writes="dx", fastmath=CONTRACT)

@@ -67,6 +67,19 @@ def test_a_long_depthwise_weight_gradient_is_merged_from_blocks():
     assert nmse(dw, expected) < NMSE_REDUCTION
 
 
+@pytest.mark.parametrize("kernel, padding", (((3, 3), (1, 1)), ((1, 7), (0, 3))))
+@pytest.mark.parametrize("width", (1, 2, 6, 9, 11))
+def test_depthwise_lines_of_any_width(width, kernel, padding):
+    """Fewer whole windows than go together, several times as many, some left over; taps that only meet padding."""
+    c, how = 2 * LANES + 1, PLAIN | {"padding": padding}
+    x, w, g = normal(2, c, 4, width), normal(c, 1, *kernel), normal(2, c, 4, width)
+    y = run("conv2d", x, w, None, groups=c, **how)
+    assert nmse(y, by_groups(lambda x, w: naive.conv2d(x, w, None, **how), c, (x, w), (1, 0), 1)) < NMSE_REDUCTION
+    dw = run("conv2d_weight_grad", x, g, shape=w.shape, groups=c, **how)
+    each = by_groups(lambda x, g: naive.conv2d_weight_grad(x, g, (1, 1, *kernel), **how), c, (x, g), (1, 1), 0)
+    assert nmse(dw, each) < NMSE_REDUCTION
+
+
 def test_depthwise_pads_without_a_copy():
     build = Builder()
     x = build.input((2, 8, 8, 4)).permute((0, 3, 1, 2))
