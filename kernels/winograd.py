@@ -44,9 +44,9 @@ MAX_ITEMS = 16  # each has scratch of its own
 NOTHING = np.float32(0)
 # Cycles of one transform of a patch of LANES channels, and of a vector's multiply-add beside the plain product's: more
 # where many short sums are added to memory, for the gradient of the weights. Measured on 32 images, how many times as
-# quick, and what these say of it. Convolution: 3 channels 0.5 to 0.7 (0.5), 6 0.9 to 1.1 (0.9), 8-8 1.1 to 1.2 (1.2),
+# quick, and what these say of it. Convolution: 3-16 0.5 to 0.7 (0.5), 6-16 0.9 to 1.1 (1.0), 8-8 1.1 to 1.2 (1.2),
 # 16-32 2.0 to 2.3 (2.1), 64-64 2.4 to 2.9 (3.1); 16-16 on 9x9 1.2 (1.0), 10x10 1.4 (1.3). Its weights' gradient: 8-8
-# 1.2 to 1.3 (1.0), 16-16 1.7 to 1.9 (1.5), 32-32 1.5 to 2.2 (1.8), 64-64 2.0 to 2.1 (2.1); on 6x6 32-8 0.8 (0.9),
+# 1.2 to 1.3 (1.0), 16-16 1.7 to 1.9 (1.4), 32-32 1.5 to 2.2 (1.8), 64-64 2.0 to 2.1 (2.1); on 6x6 32-8 0.8 (0.9),
 # 64-32 0.9 (1.1). A single image of few tiles is worse off, as weights are read for each: with 16-32 channels 0.7 on
 # 4x4, 1.1 on 8x8, 1.7 on 16x16; their gradient 0.5, 0.8 and 1.6.
 PATCH_CYCLES, MANY_SUMS = 340, 1.6
