@@ -68,7 +68,7 @@ def conv2d_input_grad(
     so, sc, sy, sx = w.strides
     flipped = replace(w, shape=(kh, kw, w.shape[0], w.shape[1]), strides=(-sy, -sx, so, sc),
                       offset=w.offset + (kh - 1) * sy + (kw - 1) * sx)  # fmt: skip
-    if winograd.worthwhile(w.shape, stride, dilation, g.shape[2:]):
+    if winograd.worthwhile((w.shape[1], w.shape[0], kh, kw), stride, dilation, (h, wd)):
         return winograd.convolve(build, g, flipped, None, start, (h, wd))
     image = layout.spread(build, g, (h + reach[0], wd + reach[1]), start, stride)
     return correlate(build, image, flipped, None, (1, 1), dilation, None)
@@ -85,7 +85,7 @@ def conv2d_weight_grad(
             build, conv2d_weight_grad, x, g, shape=shape, stride=stride, padding=padding, dilation=dilation,
             groups=groups,
         )  # fmt: skip
-    if winograd.worthwhile(shape, stride, dilation, g.shape[2:]):
+    if winograd.worthwhile(shape, stride, dilation, g.shape[2:], winograd.MANY_SUMS):
         return build.contiguous(winograd_grad.weight_grad(build, x, g, padding).permute((3, 2, 0, 1)))
     image, g = padded(build, x, padding), build.channels_last(g)
     n, c, h, wd = image.shape

@@ -175,7 +175,7 @@ class Pieces(NamedTuple):
 # conv 64-128    16x16    3.24   2.42   1.64   0.84   0.37       1.00   0.77   0.55   0.32   0.19
 # So blocks cost what they hold and no more. Only single rows of bytes, whose product is short, pay for the lists; and
 # float32 convolutions by fast transforms are to be beaten first, whose own estimate of their cost then is a factor:
-# it gives 49 % for 16-32 and 34 % for 64-128, where the lines above cross 1 at 58 and 30 %.
+# it gives 45 % for 16-32 and 29 % for 64-128, where the lines above cross 1 at 58 and 30 %.
 BREAK_EVEN, BREAK_EVEN_BYTE_ROWS = 0.95, 0.8
 
 

@@ -42,11 +42,14 @@ TALL = HEIGHTS[0]
 BLOCK_BYTES = 350_000
 MAX_ITEMS = 16  # each has scratch of its own
 NOTHING = np.float32(0)
-# Cycles of one transform of a patch of LANES channels, and the share of the plain product's cycles that may be wanted.
-# Measured beside `narrow.py` and `product.py`, on images of 4 to 32 pixels a side, 32 of them, one thread of Zen 4:
-# 8-8 channels 1.1 to 1.3 times as quick (gradients 1.1 to 1.4), 16-16 1.8 to 2.1 (1.6 to 2.0), 16-32 2.2 to 2.4 (1.8 to
-# 2.2), 32-32 2.3 to 2.8 (1.4 to 2.5), 64-128 2.7 (1.8 and 3.2); the estimate below says 1.2, 1.7, 1.9 and 2.2.
-PATCH_CYCLES, GAIN = 250, 0.8
+# Cycles of one transform of a patch of LANES channels, and of a vector's multiply-add beside the plain product's: more
+# where many short sums are added to memory, for the gradient of the weights. Measured on 32 images, how many times as
+# quick, and what these say of it. Convolution: 3-16 0.5 to 0.7 (0.5), 6-16 0.9 to 1.1 (1.0), 8-8 1.1 to 1.2 (1.2),
+# 16-32 2.0 to 2.3 (2.1), 64-64 2.4 to 2.9 (3.1); 16-16 on 9x9 1.2 (1.0), 10x10 1.4 (1.3). Its weights' gradient: 8-8
+# 1.2 to 1.3 (1.0), 16-16 1.7 to 1.9 (1.4), 32-32 1.5 to 2.2 (1.8), 64-64 2.0 to 2.1 (2.1); on 6x6 32-8 0.8 (0.9),
+# 64-32 0.9 (1.1). A single image of few tiles is worse off, as weights are read for each: with 16-32 channels 0.7 on
+# 4x4, 1.1 on 8x8, 1.7 on 16x16; their gradient 0.5, 0.8 and 1.6.
+PATCH_CYCLES, MANY_SUMS = 340, 1.6
 WEIGHTS_NS = 40.0  # to transform one channel of a panel of weights
 
 
@@ -167,23 +170,28 @@ def winograd(
                 put(patch, y, to + e, y_row, y_pixel, out_h - i * leaves, out_w - j * leaves, columns - e, relu, pool)
 
 
-def worthwhile(w_shape: Sequence[int], stride: Geometry, dilation: Geometry, out: Sequence[int]) -> bool:
+def worthwhile(
+    w_shape: Sequence[int], stride: Geometry, dilation: Geometry, out: Sequence[int], product: float = 1.0
+) -> bool:
     """Whether a convolution with weights (filters, c, kh, kw) and results of size `out` is quicker this way.
 
-    So are its gradients, then. The number of images has no say, so that it does not change an image's result.
+    `product` is what a multiply-add costs here, MANY_SUMS for the gradient of the weights. The number of images has no
+    say, so that it does not change an image's result.
     """
-    return cost_share(w_shape, stride, dilation, out) < 1
+    return cost_share(w_shape, stride, dilation, out, product) < 1
 
 
-def cost_share(w_shape: Sequence[int], stride: Geometry, dilation: Geometry, out: Sequence[int]) -> float:
+def cost_share(
+    w_shape: Sequence[int], stride: Geometry, dilation: Geometry, out: Sequence[int], product: float = 1.0
+) -> float:
     """About what this way costs over what the plain product does; 1 where it is no quicker or cannot be gone."""
     filters, c, *kernel = w_shape
-    if kernel != [WEIGHTS, WEIGHTS] or (stride, dilation) != ((1, 1), (1, 1)) or min(c, filters) < LANES // 2:
+    if kernel != [WEIGHTS, WEIGHTS] or (stride, dilation) != ((1, 1), (1, 1)):
         return 1.0
     tiles = -(-out[0] // RESULTS) * -(-out[1] // RESULTS)
     columns, channels = -(-filters // LANES), -(-c // LANES)
-    fast = tiles * (POSITIONS * c * columns + PATCH_CYCLES * (channels + columns))
-    return min(1.0, fast / (GAIN * out[0] * out[1] * WEIGHTS * WEIGHTS * c * columns))
+    fast = tiles * (product * POSITIONS * c * columns + PATCH_CYCLES * (channels + columns))
+    return min(1.0, fast / (out[0] * out[1] * WEIGHTS * WEIGHTS * c * columns))
 
 
 def weights(build: Builder, w: Ref) -> tuple[Ref, Ref]:

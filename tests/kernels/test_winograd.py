@@ -139,3 +139,7 @@ def test_chosen_where_channels_are_many_whatever_the_batch():
     assert not CHOSEN((128, 64, 3, 3), (2, 2), (1, 1), (16, 16))
     assert not CHOSEN((128, 64, 3, 3), (1, 1), (2, 2), (16, 16))
     assert not CHOSEN((32, 32, 3, 3), *geometry, (1, 1))
+    # Few filters do as well as LANES of them, few channels do not; the gradient of weights gains less.
+    assert CHOSEN((3, 32, 3, 3), *geometry, (16, 16)) and not CHOSEN((16, 3, 3, 3), *geometry, (16, 16))
+    square = (64, 64, 3, 3)
+    assert CHOSEN(square, *geometry, (5, 5)) and not CHOSEN(square, *geometry, (5, 5), winograd.MANY_SUMS)
