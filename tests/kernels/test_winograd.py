@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kernels import registry, simd, winograd
 from kernels.program import Builder
-from tests.kernels import naive
+from tests.kernels import naive, test_conv
 from tests.kernels.running import layouts, normal, run
 from tests.tolerance import NMSE_REDUCTION, nmse
 
@@ -31,15 +31,7 @@ def kernels_of(op, *shapes, **params):
 
 
 def check(x, w, padding):
-    where = {**SIMPLE, "padding": padding}
-    bias = normal(w.shape[0])
-    expected = naive.conv2d(x, w, bias, **where)
-    assert nmse(run("conv2d", x, w, bias, groups=1, **where), expected) < NMSE_REDUCTION
-    g = normal(*expected.shape)
-    dx = run("conv2d_input_grad", g, w, shape=x.shape, groups=1, **where)
-    assert nmse(dx, naive.conv2d_input_grad(g, w, x.shape, **where)) < NMSE_REDUCTION
-    dw = run("conv2d_weight_grad", x, g, shape=w.shape, groups=1, **where)
-    assert nmse(dw, naive.conv2d_weight_grad(x, g, w.shape, **where)) < NMSE_REDUCTION
+    test_conv.check(x, w, (1, 1), padding, (1, 1))
 
 
 @given(
