@@ -8,6 +8,7 @@ from tinytorch import nn, optim
 from tinytorch.core.activations import GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from tinytorch.core.autograd import enable_autograd, no_grad
 from tinytorch.core.dataloader import Compose, DataLoader, Dataset, RandomCrop, RandomHorizontalFlip, TensorDataset
+from tinytorch.core.embeddings import Embedding, EmbeddingLayer, PositionalEncoding, create_sinusoidal_embeddings
 from tinytorch.core.layers import Dropout, Flatten, Layer, Linear, Sequential
 from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss, log_softmax
 from tinytorch.core.optimizers import SGD, Adam, AdamW, Optimizer
@@ -38,6 +39,8 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "Dropout",
+    "Embedding",
+    "EmbeddingLayer",
     "Flatten",
     "Layer",
     "Linear",
@@ -46,6 +49,7 @@ __all__ = [
     "MaxPool2d",
     "Optimizer",
     "Plan",
+    "PositionalEncoding",
     "RandomCrop",
     "RandomHorizontalFlip",
     "ReLU",
@@ -60,6 +64,7 @@ __all__ = [
     "clip_grad_value",
     "compile",
     "compile_step",
+    "create_sinusoidal_embeddings",
     "enable_autograd",
     "load_plan",
     "log_softmax",
