@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from benchmarks import libraries
 
-GROUPS = ("kernels", "sparse", "inference", "training", "overhead")
+GROUPS = ("kernels", "sparse", "inference", "training", "transformer", "overhead")
 EXAMPLES = """examples:
   python -m benchmarks                              everything, some minutes
   python -m benchmarks kernels inference --quick    a first impression of two groups
