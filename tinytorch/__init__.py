@@ -14,6 +14,7 @@ from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSEL
 from tinytorch.core.optimizers import SGD, Adam, AdamW, Optimizer
 from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
 from tinytorch.core.tensor import Tensor
+from tinytorch.core.tokenization import BPETokenizer, CharTokenizer, Tokenizer
 from tinytorch.core.training import CosineSchedule, Trainer, clip_grad_norm, clip_grad_value
 from tinytorch.engine.dispatch import use_backend
 from tinytorch.engine.plan import Plan
@@ -30,8 +31,10 @@ __all__ = [
     "Adam",
     "AdamW",
     "AvgPool2d",
+    "BPETokenizer",
     "BatchNorm2d",
     "BinaryCrossEntropyLoss",
+    "CharTokenizer",
     "Compose",
     "Conv2d",
     "CosineSchedule",
@@ -59,6 +62,7 @@ __all__ = [
     "Tanh",
     "Tensor",
     "TensorDataset",
+    "Tokenizer",
     "Trainer",
     "clip_grad_norm",
     "clip_grad_value",
