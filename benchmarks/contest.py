@@ -72,6 +72,9 @@ class Case:
     def __str__(self) -> str:
         return str(self.work)
 
+    def rounds(self, effort: Effort) -> int:
+        return min(effort.rounds, self.most_rounds or effort.rounds)
+
 
 class Spread(NamedTuple):
     """A median, and the least and the greatest of what it is the median of."""
@@ -259,7 +262,7 @@ class Contest:
         inner = {
             each: self.processes[each.package].ask("calibrate", each.variant, self.effort.block_ns) for each in entered
         }
-        wanted = min(self.effort.rounds, case.most_rounds or self.effort.rounds)
+        wanted = case.rounds(self.effort)
         rounds: list[tuple[float, dict[Contestant, float]]] = []
         watch = Watch([process.process.pid for process in self.processes.values() if process.process.pid])
         while len(rounds) < 2 * wanted:
