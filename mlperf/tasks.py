@@ -46,7 +46,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "2eab53e330c96d0cb7a7ba6a5aee4c8b5539a635c6942a4b2f79e0f0446f11b5"
+REFERENCE_CODE_SHA256 = "a88ce7313312577d292293c5eb8029e0357d05b2b2bb4eebe019f0baa32fef47"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from tinytorch.core.embeddings import Embedding
 from tinytorch.core.layers import Dropout, Flatten, Layer, Linear, Sequential
 from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss
 from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
+from tinytorch.core.transformer import LayerNorm
 
 Module = Layer
 BCELoss = BinaryCrossEntropyLoss
@@ -20,6 +21,7 @@ __all__ = [
     "Embedding",
     "Flatten",
     "Layer",
+    "LayerNorm",
     "Linear",
     "LogSoftmax",
     "MSELoss",

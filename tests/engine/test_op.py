@@ -96,6 +96,7 @@ def ints(*values):
 CONV = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
 POOL = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}
 EPS = {"eps": 1e-5}
+HEADS = {"causal": True, "scale": 1.0}
 
 # op, arrays, parameters, error, what its text says
 ERRORS = [
@@ -157,6 +158,29 @@ ERRORS = [
     ("batch_norm_sums", (f(2, 4), f(2, 3), f(2, 3)), EPS, ValueError, r"batch_norm_sums: g is \(2, 4\), x is \(2, 3\)"),
     ("batch_norm_train", (f(2, 3), f(4), f(3), f(2, 3)), EPS, ValueError, r"batch_norm_train: x is \(2, 3\), gamma is"),
     ("batch_norm_train_input_grad", (f(2, 3), f(2, 3), f(3), f(2, 3), f(2, 4)), EPS, ValueError, "channels differ"),
+    ("attention", (f(2, 3, 4), f(2, 3, 4), f(2, 3, 4)), HEADS, ValueError,
+     r"attention: q is \(2, 3, 4\): it must be \(batch, heads, positions, width\); reshape it or add the missing axes"),
+    ("attention", (f(1, 2, 3, 4), f(1, 2, 3, 4), f(1, 2, 5, 4)), HEADS, ValueError, "each key needs one value"),
+    ("attention", (f(1, 2, 3, 4), f(1, 3, 3, 4), f(1, 3, 3, 4)), HEADS, ValueError,
+     r"q is \(1, 2, 3, 4\), k is \(1, 3, 3, 4\): only the numbers of positions may differ; split both into the same"),
+    ("attention", (f(1, 2, 3, 4), f(1, 2, 2, 4), f(1, 2, 2, 4)), HEADS, ValueError,
+     r"causal attention needs a key for every query \(3 > 2\); give the keys of all positions so far"),
+    ("attention", (f(1, 2, 3, 4), f(1, 2, 0, 4), f(1, 2, 0, 4)), HEADS, ValueError, "attention to no key is undefined"),
+    ("attention", (np.zeros((1, 2, 3, 4), int),) * 3, HEADS, TypeError, "attention: x is int64; it needs a floating"),
+    ("attention_grad", (f(1, 2, 2, 4), *(f(1, 2, 3, 4),) * 4), HEADS, ValueError,
+     r"attention_grad: g is \(1, 2, 2, 4\), q is \(1, 2, 3, 4\): pass what forward gave"),
+    ("cached_attention", (f(2, 2, 1, 4), *(f(2, 2, 8, 4),) * 2, ints(3, 4)), {"scale": 1.0}, ValueError,
+     r"cached_attention: x is \(2, 2, 1, 4\), positions are \(2,\): they must be \(2, 1\), one for each new token of"),
+    ("cached_attention", (f(1, 2, 1, 4), *(f(1, 2, 8, 4),) * 2, ints([8])), {"scale": 1.0}, IndexError,
+     r"cached_attention: id 8 at position \(0, 0\) is outside 0..7; the capacity of the cache is 8"),
+    ("cache_write", (f(1, 2, 8, 4), f(1, 2, 4), ints([0])), {}, ValueError, r"both must be \(batch, heads, posit"),
+    ("cache_write", (f(1, 2, 8, 4), f(1, 3, 1, 4), ints([0])), {}, ValueError,
+     r"cache is \(1, 2, 8, 4\), new is \(1, 3, 1, 4\): only the numbers of positions may differ; make the cache for"),
+    ("cache_write", (f(1, 2, 8, 4), f(1, 2, 1, 4), f(1, 1)), {}, TypeError, "positions are float32: they must be int"),
+    ("cache_write", (f(1, 2, 8, 4), f(1, 2, 1, 4), ints([-1])), {}, IndexError, "cache_write: id -1 at position"),
+    ("rotary", (f(1, 2, 3, 5), f(8, 5), ints([0, 1, 2])), {"inverse": False}, ValueError,
+     r"rotary: x is \(1, 2, 3, 5\), table is \(8, 5\): x must be \(batch, heads, positions, width\) of an even width"),
+    ("rotary", (f(1, 2, 1, 4), f(8, 4), ints([8])), {"inverse": False}, IndexError, "rotary: id 8 at position"),
     ("layer_norm", (f(2, 3), f(4), f(3)), EPS, ValueError,
      r"layer_norm: x is \(2, 3\), gamma is \(4,\): it must be as long as the last axis of x"),
     ("layer_norm_input_grad", (f(2, 4), f(2, 3), f(3)), EPS, ValueError, "they must agree; pass forward's x"),

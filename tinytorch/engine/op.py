@@ -63,6 +63,7 @@ class Op:
     - `derived`: inputs that get no gradient of their own, by position: None where the input is a constant, or the
       function of all inputs that it was computed with; the gradient of those then goes through it as well.
     - `ufunc`, where an op has one: the NumPy function that the reference is, for small arrays called at once.
+    - `in_place`: the op changes its first array and returns it.
     - `check(*arrays, **params)`, where an op has one: raises for values it cannot take, such as ids outside a table.
       It runs at every call, before reference or kernel.
     """
@@ -70,6 +71,7 @@ class Op:
     name: str = ""
     gradient: Any = NotImplemented
     derived: Mapping[int, Callable[..., Any] | None] = MappingProxyType({})
+    in_place: bool = False
     check: Any = None
     ufunc: Any = None
     node_type: Any = None  # the tape's class for this op; `core.autograd` makes it

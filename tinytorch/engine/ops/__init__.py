@@ -4,8 +4,10 @@
 """
 
 from tinytorch.engine.ops.activation import *  # noqa: F403
+from tinytorch.engine.ops.attention import *  # noqa: F403
 from tinytorch.engine.ops.clipping import *  # noqa: F403
 from tinytorch.engine.ops.conv import *  # noqa: F403
+from tinytorch.engine.ops.decoding import *  # noqa: F403
 from tinytorch.engine.ops.dropout import *  # noqa: F403
 from tinytorch.engine.ops.elementwise import *  # noqa: F403
 from tinytorch.engine.ops.index import *  # noqa: F403

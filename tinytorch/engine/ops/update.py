@@ -15,6 +15,7 @@ __all__ = ["adam_step", "running_stats_step", "sgd_step"]
 
 class Update(Op):
     gradient = None
+    in_place = True
     flops_per_element: int
 
     def shape(self, w: Shaped, g: Shaped, *state: Shaped | None) -> Spec:
