@@ -89,6 +89,28 @@ def quality_floor(measured: Measured) -> Finding | None:
     return Finding(value, required, "the task's floor holds whatever the reference does: restore the pinned weights")
 
 
+def output_length(measured: Measured) -> Finding | None:
+    """Every answer has exactly the tokens the task asks for: stopping early saves time, going on hides a bad answer."""
+    asked, generation = measured.task.output_tokens, measured.generation
+    if asked is None and generation is None:
+        return None
+    required, hint = f"{asked} tokens in every answer", "let the harness count the tokens: it asks for as many"
+    if asked is None or generation is None:
+        found = "no answers timed token by token" if generation is None else "answers in tokens that no task asked for"
+        return Finding(found, required, hint)
+    wrong = [tokens for tokens in generation.tokens if tokens != asked]
+    return Finding(wrong[0], required, hint) if wrong else None
+
+
+def greedy_agreement(measured: Measured) -> Finding | None:
+    """A cache of keys and values changes no answer: without it, at the same precision, the same tokens come out."""
+    agreement = 1.0 if measured.generation is None else measured.generation.greedy_agreement
+    if agreement == 1:
+        return None
+    hint = "the cache holds other keys and values than a run over the whole text computes: compare their logits"
+    return Finding(agreement, "1.0 of the tokens as without a cache", hint)
+
+
 def test_set_incomplete(measured: Measured) -> Finding | None:
     """Quality is measured on the whole test set, neither less nor more."""
     asked, size = measured.quality.n, measured.task.n_test
@@ -199,6 +221,8 @@ def practice_only(measured: Measured) -> Finding | None:
 GATES: tuple[Rule, ...] = (
     quality_gate,
     quality_floor,
+    output_length,
+    greedy_agreement,
     test_set_incomplete,
     too_few_workers,
     too_few_blocks,
