@@ -11,7 +11,7 @@ from statistics import median
 from typing import NamedTuple
 
 from leaderboard.derive import blocks_in_order
-from leaderboard.measured import Arm, Worker
+from leaderboard.measured import Arm, Quality, Worker
 from leaderboard.schema import Division, Measured
 
 
@@ -51,14 +51,18 @@ DIRTY_BLOCKS = 0.2  # this share of disturbed blocks is tolerated
 BUSY_CPU_SHARE = 1.1  # CPU time per wall time and thread; the rest is the clocks' disagreement
 
 
-def reaches(measured: Measured, percent: int) -> bool:
+def keeps(quality: Quality, percent: int, higher_is_better: bool) -> bool:
     """Is the candidate's quality at least `percent` of the reference's? Integer counts are compared as integers."""
-    quality = measured.quality
     if quality.ref_correct is not None and quality.opt_correct is not None:
         return 100 * quality.opt_correct >= percent * quality.ref_correct
-    if measured.task.higher_is_better:
+    if higher_is_better:
         return 100 * quality.value >= percent * quality.ref_value
     return 100 * quality.value <= (200 - percent) * quality.ref_value
+
+
+def reaches(measured: Measured, percent: int) -> bool:
+    """`keeps` for a submission."""
+    return keeps(measured.quality, percent, measured.task.higher_is_better)
 
 
 def quality_tier(measured: Measured) -> int | None:

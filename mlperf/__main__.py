@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from leaderboard import StoreError, default_directory, load_all, row, write
 from mlperf import environment, report, tuning
+from mlperf.metrics import Score
 from mlperf.recipe import STAGES, RecipeError
 from mlperf.recipe import load as load_recipe
 from mlperf.submission import Division, Entry, submit
@@ -103,12 +104,12 @@ def run_tune(options: argparse.Namespace) -> int:
     with phase("validate", splits * len(tried), "setting") as bar:
         trials = tuning.trials(task, tried, splits, epochs, bar.update)
     best = tuning.chosen(trials)
-    digits = f"{trials[0].twin} right of {len(tuning.validation_task(task, 0).data.y_test)} by the twins"
-    print(f"\n{report.trials_table(trials, best)}\n{digits}\n")
+    twins = ", ".join(str(Score(q.ref_value, q.n, q.ref_correct)) for q in trials[0].quality)
+    print(f"\n{report.trials_table(trials, best)}\n{task.metric.name} of the twins: {twins}\n")
     line = {
         "model": task.name, "division": options.division, "fast": options.fast, "splits": splits,
         "chosen": best and best.settings, "bytes": best and round(best.mean_bytes),
-        "right": best and best.right, "twin": trials[0].twin,
+        "quality": best and [q.value for q in best.quality], "twin": [q.ref_value for q in trials[0].quality],
     }  # fmt: skip
     print(json.dumps(line, separators=(",", ":")), flush=True)
     return 0 if best else 1
@@ -189,8 +190,8 @@ def run_submit(options: argparse.Namespace) -> int:
     quality, reference = submission.quality, submission.reference
     if state.layers:
         print(f"\nThe reference, layer by layer\n\n{report.profile_table(state.layers)}")
-    yardstick = (quality.ref_correct or 0, reference.bytes, reference.flops or 0)
-    print(f"\nThe pipeline, estimated stage by stage\n\n{report.waterfall(rows, yardstick, quality.n)}")
+    yardstick = Score(quality.ref_value, quality.n, quality.ref_correct), reference.bytes, reference.flops or 0
+    print(f"\nThe pipeline, estimated stage by stage\n\n{report.waterfall(rows, yardstick)}")
     print(f"\n{report.verdict(submission)}\n\n{row(submission, load_all(directory).submissions)}\n")
     print(report.last_line(submission, path), flush=True)
     return 0 if submission.validity.status == "VALID" else 1

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlperf.tasks import eager, eagerly
+from mlperf.answering import eagerly
+from mlperf.harness import Query
 from profiler.record import Row, record
 from tinytorch import weights
 from tinytorch.core.layers import Layer
@@ -30,17 +31,23 @@ class LayerCost(NamedTuple):
     time_ns: float
 
 
-def observed(model: Layer, example: np.ndarray) -> list[Row]:
+def observed(model: Layer, run: Query, example: np.ndarray) -> list[Row]:
     with record(model) as rows:
-        eager(model)(example)
+        run(example)
     return rows
 
 
-def layer_costs(model: Layer, example: np.ndarray, calls: int) -> Iterator[LayerCost]:
+def query_flops(model: Layer, run: Query, example: np.ndarray) -> int:
+    """FLOPs of one query, which `run` answers op by op with this model; a multiply-add counts 2."""
+    with eagerly("numpy"):
+        return sum(row.flops for row in observed(model, run, example))
+
+
+def layer_costs(model: Layer, run: Query, example: np.ndarray, calls: int) -> Iterator[LayerCost]:
     """The cost of each layer that computes something, in the model's order; times are medians over `calls` queries."""
     with eagerly("numpy"):
-        observed(model, example)  # fills the seam's cache
-        runs = [observed(model, example) for _ in range(calls)]
+        observed(model, run, example)  # fills the seam's cache
+        runs = [observed(model, run, example) for _ in range(calls)]
     for name, layer in model.named_modules():
         mine = [[row for row in run if row.layer == name] for run in runs]
         if sum(row.flops for row in mine[0]):

@@ -1,16 +1,15 @@
-"""What is measured: four tasks, each a network with pinned weights, a data set, a metric and a floor.
+"""What is measured: tasks, each a network with pinned weights, a data set, a way to answer, a metric and a floor.
 
-The reference of a task is that network run eagerly by the NumPy backend, batch 1. Its weights and the source files it
-executes are pinned by hash, so that the yard-stick cannot change unnoticed: `python -m mlperf.tasks` prints the pins to
-write here.
+The reference of a task is that network run eagerly by the NumPy backend, batch 1, without any cache. Its weights and
+the source files it executes are pinned by hash, so that the yard-stick cannot change unnoticed: `python -m
+mlperf.tasks` prints the pins to write here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 import tinytorch
+from mlperf.answering import ONE_PASS, Answering, likeliest
+from mlperf.metrics import Metric, RightAnswers
 from mlperf.recipe import Recipe
 from tinytorch import datasets, weights
-from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Layer
 from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss
 from tinytorch.core.tensor import Tensor
-from tinytorch.engine.dispatch import use_backend
 from tinytorch.models import MODELS
 
 REFERENCES = Path(__file__).parent / "references"
@@ -54,11 +53,6 @@ def binary_label(outputs: np.ndarray) -> np.ndarray:
     return (outputs[:, 0] > 0.5).astype(np.int64)
 
 
-def likeliest_label(outputs: np.ndarray) -> np.ndarray:
-    """Logits (N, classes) -> classes (N,)."""
-    return outputs.argmax(1).astype(np.int64)
-
-
 def binary_loss(outputs: Tensor, y: Tensor) -> Tensor:
     """Cross-entropy of probabilities (N, 1) and classes (N,)."""
     return BinaryCrossEntropyLoss()(outputs, Tensor(y.data[:, None].astype(np.float32)))
@@ -69,24 +63,34 @@ def smoothed_loss(outputs: Tensor, y: Tensor) -> Tensor:
     return CrossEntropyLoss(label_smoothing=0.1)(outputs, y)
 
 
+def as_they_are(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Samples as what the network reads and what it should answer."""
+    return x, y
+
+
+DIGIT = RightAnswers("top-1 accuracy", likeliest)
+EITHER = RightAnswers("top-1 accuracy", binary_label)
+
+
 @dataclass(frozen=True)
 class Task:
-    """One row of the competition. `floor` is the least share of right answers, whatever the reference does.
+    """One row of the competition. `floor` is the least quality, whatever the reference does.
 
     `recipe` is the default of the closed division, `open_recipe` that of the open one, which may train; `loss` is what
-    training there lowers.
+    training there lowers, on what `lessons` makes of the samples.
     """
 
     name: str
     dataset: str
-    labels: Callable[[np.ndarray], np.ndarray]
+    metric: Metric
     floor: float
     weights_sha256: str
     dataset_sha256: str
+    answering: Answering = ONE_PASS
+    lessons: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = as_they_are
     loss: Callable[[Tensor, Tensor], Tensor] = smoothed_loss
     recipe: Recipe = field(default_factory=Recipe)
     open_recipe: Recipe = field(default_factory=Recipe)
-    metric: str = "top-1 accuracy"
 
     @property
     def checkpoint(self) -> Path:
@@ -114,7 +118,8 @@ class Task:
         definition = {
             "name": self.name,
             "dataset": self.dataset_sha256,
-            "metric": self.metric,
+            "metric": self.metric.name,
+            "answering": repr(self.answering),
             "floor": self.floor,
             "weights": self.weights_sha256,
             "reference_code": REFERENCE_CODE_SHA256,
@@ -139,7 +144,7 @@ TASKS: dict[str, Task] = {
         Task(
             name="perceptron",
             dataset="clusters",
-            labels=binary_label,
+            metric=EITHER,
             floor=0.95,
             weights_sha256="a5dbd37efa7c80baf6c954848edacc136d9c12a0f4cca75c1faea8b9488e3d06",
             dataset_sha256="c27771487bae07dfea06b5c68ef9cdb42cb24b33888b75590bc80524943646af",
@@ -150,7 +155,7 @@ TASKS: dict[str, Task] = {
         Task(
             name="xor",
             dataset="xor",
-            labels=binary_label,
+            metric=EITHER,
             floor=0.99,
             weights_sha256="045c9273379e67e1301b6ade4bb80c15f16c225e4e3c10e9ba7a6baff753d207",
             dataset_sha256="76d2cc12c0ad1fda453dc3a87d32a8787c71979174ee546e56e20d1572ad1140",
@@ -161,7 +166,7 @@ TASKS: dict[str, Task] = {
         Task(
             name="mlp",
             dataset="digits",
-            labels=likeliest_label,
+            metric=DIGIT,
             floor=0.95,
             weights_sha256="53d74e78f86566c50f7e6623e515e162919be1d1b50f3474eb8fb9550e066206",
             dataset_sha256="dbd2016a79d31cbf7b0a18263b6e4cb0df280dec3e3179592e0746348aad1c23",
@@ -170,7 +175,7 @@ TASKS: dict[str, Task] = {
         Task(
             name="cnn",
             dataset="digits-images",
-            labels=likeliest_label,
+            metric=DIGIT,
             floor=0.96,
             weights_sha256="b38ad2d507b666d83f8b27cd542afbd408fbf30449df801369ee81ad382e04f1",
             dataset_sha256="14f7bf4d3751a82fadfac5694f4d46b43e2364ffa6b9fc302763442c622f584f",
@@ -199,18 +204,6 @@ def reference_code_sha256() -> str:
         text = (package / name).read_bytes().replace(b"\r\n", b"\n")
         digest.update(f"{name} {len(text)} ".encode() + text)
     return digest.hexdigest()
-
-
-@contextmanager
-def eagerly(backend: str) -> Iterator[None]:
-    """Inside, models run op by op on this backend and record nothing."""
-    with use_backend(backend), no_grad():
-        yield
-
-
-def eager(model: Layer) -> Callable[[np.ndarray], np.ndarray]:
-    """`model.predict` without its `no_grad`, which `eagerly` enters once a block: the reference pays nothing extra."""
-    return lambda x: model(Tensor(x)).data
 
 
 def print_pins() -> None:

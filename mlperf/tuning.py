@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard.gates import GATE_PERCENT
+from leaderboard import Quality
+from leaderboard.gates import GATE_PERCENT, keeps
 from mlperf import pipeline
 from mlperf.costs import size_on_disk
 from mlperf.recipe import Recipe
@@ -46,17 +47,17 @@ TRIED: dict[str, list[Settings]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting on all splits: bytes on disk, and right answers of candidate and twin in each validation part."""
+    """A setting on all splits: bytes on disk, and quality beside the twin's in each validation part."""
 
     settings: Settings
     bytes: tuple[int, ...]
-    right: tuple[int, ...]
-    twin: tuple[int, ...]
+    quality: tuple[Quality, ...]
+    higher_is_better: bool = True
 
     @property
     def passes(self) -> bool:
-        """Whether it keeps enough of the twin's right answers in every split, in whole numbers as the gate counts."""
-        return all(100 * right >= KEPT_PERCENT * twin for right, twin in zip(self.right, self.twin))
+        """Whether it keeps enough of the twin's quality in every split, as the gate judges."""
+        return all(keeps(quality, KEPT_PERCENT, self.higher_is_better) for quality in self.quality)
 
     @property
     def mean_bytes(self) -> float:
@@ -76,7 +77,7 @@ def twin(task: Task, seed: int, epochs: int | None = None) -> Layer:
     epochs = how.epochs if epochs is None else epochs
     np.random.seed(seed)
     model = task.build()
-    data = TensorDataset(task.data.x_train, task.data.y_train)
+    data = TensorDataset(*task.lessons(task.data.x_train, task.data.y_train))
     schedule = CosineSchedule(how.max_lr, how.min_lr, epochs)
     trainer = Trainer(model, AdamW(model.parameters(), weight_decay=how.weight_decay), task.loss, schedule)
     batches = DataLoader(data, batch_size=how.batch_size, shuffle=True, seed=seed)
@@ -95,8 +96,10 @@ def candidate(model: Layer, task: Task, recipe: Recipe) -> Layer:
     return state.model
 
 
-def right(model: Layer, task: Task) -> int:
-    return int((task.labels(model.predict(task.data.x_test)) == task.data.y_test).sum())
+def told(model: Layer, task: Task) -> np.ndarray:
+    """What a network makes of the validation part."""
+    data, samples = task.data, task.answering.queries(task.data.x_test)
+    return task.metric.told(task.answering.candidate(model, "eager", samples[0], 1), samples, data.x_test, data.y_test)
 
 
 def trials(
@@ -108,17 +111,21 @@ def trials(
 ) -> list[Trial]:
     """Every setting on every split; `progress()` is called after each pair. `epochs` shortens the twins' training."""
 
-    def of_split(seed: int) -> Iterator[tuple[int, int, int]]:
+    def of_split(seed: int) -> Iterator[tuple[int, Quality]]:
         mine = validation_task(task, seed)
         model = twin(mine, seed, epochs)
-        of_twin = right(model, mine)
+        of_twin = told(model, mine)
         for settings in tried:
             made = candidate(model, mine, Recipe().updated({"prune": settings}))
             progress()
-            yield size_on_disk(made), right(made, mine), of_twin
+            yield size_on_disk(made), task.metric.quality(of_twin, told(made, mine), mine.data.y_test)
 
     columns = [list(of_split(seed)) for seed in range(splits)]
-    return [Trial(settings, *zip(*row)) for settings, row in zip(tried, zip(*columns))]
+    better = task.metric.higher_is_better
+    return [
+        Trial(settings, tuple(size for size, _ in row), tuple(quality for _, quality in row), better)
+        for settings, row in zip(tried, zip(*columns))
+    ]
 
 
 def chosen(tried: Sequence[Trial]) -> Trial | None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlperf import environment, submission, tasks
+from mlperf.metrics import sha256_of
 from mlperf.submission import Entry, dtypes_of, pin_reasons, quality_of
 from mlperf.worker import Report
 from tinytorch import models
@@ -19,11 +20,12 @@ def report(ref_labels, opt_labels):
 
 def test_quality_counts_and_takes_the_worst_worker():
     truth = np.array([0, 1, 1, 0])
-    quality = quality_of([report([0, 1, 1, 1], [0, 1, 1, 0]), report([0, 1, 1, 1], [0, 0, 1, 0])], truth)
+    reports = [report([0, 1, 1, 1], [0, 1, 1, 0]), report([0, 1, 1, 1], [0, 0, 1, 0])]
+    quality = quality_of(reports, tasks.DIGIT, truth)
     assert (quality.n, quality.ref_correct, quality.opt_correct) == (4, 3, 3)
     assert (quality.ref_only, quality.opt_only) == (1, 1)
     assert quality.value == 0.75
-    assert quality.labels_sha256 == submission.sha256_of([0, 0, 1, 0])
+    assert quality.labels_sha256 == sha256_of([0, 0, 1, 0])
 
 
 def test_anything_not_pinned_is_a_reason(untrained, monkeypatch):
