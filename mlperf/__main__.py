@@ -164,6 +164,7 @@ def run_submit(options: argparse.Namespace) -> int:
     """Optimise, measure, judge, keep, show. Returns the exit code."""
     load_1m = environment.load_1m()
     entry = entry_of(options)
+    _ = entry.task.data  # a text may have to be fetched, or cannot be had: known before anything is compiled
     directory = options.leaderboard or default_directory()
     try:
         require_writable(directory)

@@ -28,6 +28,7 @@ from tinytorch.perf.decoding import Decoder
 from tinytorch.perf.memoization import prepare
 
 Form = Literal["eager", "prepared", "plan"]
+TOGETHER = 64  # texts that are written side by side where only the answers count
 
 
 @contextmanager
@@ -120,31 +121,32 @@ class Writing:
         return [np.ascontiguousarray(sample[None, : self.prompt_tokens]) for sample in x]
 
     def reference(self, model: Layer) -> Arm:
-        return self.arm(Recomputed(gpt(model)), eager(model), partial(eagerly, "numpy"))
+        return self.arm(Recomputed(gpt(model)), eager(model), partial(eagerly, "numpy"), TOGETHER)
 
     def candidate(self, model: Layer, form: Form, example: np.ndarray, threads: int) -> Arm:
         if form == "eager":
             return self.uncached(model)
         if form == "prepared":
             cached = Cached(gpt(model))
-            return self.arm(cached, partial(stepwise, cached), partial(eagerly, "numba"))
+            return self.arm(cached, partial(stepwise, cached), partial(eagerly, "numba"), TOGETHER)
         decoder = Decoder(gpt(model), threads=threads)
         return self.arm(decoder, partial(one_by_one, decoder))
 
     def uncached(self, model: Layer) -> Arm:
-        return self.arm(Recomputed(gpt(model)), eager(model), partial(eagerly, "numba"))
+        return self.arm(Recomputed(gpt(model)), eager(model), partial(eagerly, "numba"), TOGETHER)
 
     def observable(self, model: Layer, form: Form) -> Query:
         reader = Recomputed(gpt(model)) if form == "eager" else Cached(gpt(model))
         return self.arm(reader, eager(model)).run
 
     def arm(
-        self, reader: Reader, forced: Query, around: Callable[[], AbstractContextManager] = nullcontext
-    ) -> Arm:
+        self, reader: Reader, forced: Query, around: Callable[[], AbstractContextManager] = nullcontext,
+        at_once: int = 1,
+    ) -> Arm:  # fmt: skip
         def tokens(prompt: np.ndarray) -> Iterator[np.ndarray]:
             return stream(reader, prompt.tolist(), self.output_tokens, likeliest)
 
-        return Arm(partial(written, tokens, self.output_tokens), around, tokens, forced)
+        return Arm(partial(written, tokens, self.output_tokens), around, tokens, forced, at_once)
 
 
 def gpt(model: Layer) -> GPT:
@@ -160,7 +162,7 @@ def likeliest(logits: np.ndarray) -> np.ndarray:
 
 
 def written(tokens: Callable[[np.ndarray], Iterator[np.ndarray]], count: int, prompt: np.ndarray) -> np.ndarray:
-    """The first `count` tokens of the answer to a prompt (1, T): (1, count) int64, -1 where it ended before."""
+    """The first `count` tokens of the answers to prompts (B, T): (B, count) int64, -1 where they ended before."""
     answer = np.full((len(prompt), count), -1, np.int64)
     for i, token in enumerate(islice(tokens(prompt), count)):
         answer[:, i] = token

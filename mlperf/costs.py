@@ -15,12 +15,13 @@ from mlperf.harness import Query
 from profiler.record import Row, record
 from tinytorch import weights
 from tinytorch.core.layers import Layer
+from tinytorch.core.tensor import Tensor
 
 
 class LayerCost(NamedTuple):
     """What one layer costs per query on the NumPy backend; `time_ns` is a median, without Python between the ops.
 
-    `moved_bytes` counts inputs, weights and outputs once.
+    `weight_bytes` are its own and not those of layers inside it; `moved_bytes` counts inputs, weights and outputs once.
     """
 
     name: str
@@ -55,7 +56,7 @@ def layer_costs(model: Layer, run: Query, example: np.ndarray, calls: int) -> It
                 name=name,
                 kind=type(layer).__name__,
                 flops=sum(row.flops for row in mine[0]),
-                weight_bytes=sum(p.data.nbytes for p in layer.parameters()),
+                weight_bytes=sum(value.data.nbytes for value in vars(layer).values() if isinstance(value, Tensor)),
                 moved_bytes=sum(row.bytes for row in mine[0]),
                 time_ns=median(sum(row.ns for row in run) for run in mine),
             )

@@ -58,13 +58,15 @@ class Arm(NamedTuple):
     """One of the two contestants: array in, array out; `around` is entered around each block, not each query.
 
     One that writes its answer token by token also shows it so (`stream`) and can be told what to write (`forced`: the
-    logits (N, T, V) at every position of texts (N, T)).
+    logits (N, T, V) at every position of texts (N, T)). Where only the answers count and not their time, `at_once`
+    queries may be asked together.
     """
 
     run: Query
     around: Callable[[], AbstractContextManager] = nullcontext
     stream: Callable[[np.ndarray], Iterator[np.ndarray]] | None = None
     forced: Query | None = None
+    at_once: int = 1
 
 
 class Usage(NamedTuple):
@@ -279,14 +281,15 @@ def streaming(arm: Arm) -> Callable[[np.ndarray], Iterator[np.ndarray]]:
 
 
 def answers(arm: Arm, samples: Sequence[np.ndarray]) -> np.ndarray:
-    """The arm's outputs for all samples, asked one by one as when timed, stacked along the first axis.
+    """The arm's outputs for all samples, stacked along the first axis; asked as when timed, or `arm.at_once` together.
 
     TypeError if the arm answers with something else than an array.
     """
     outputs = []
     with arm.around():
-        for x in samples:
-            y = arm.run(x)
+        for start in range(0, len(samples), arm.at_once):
+            some = samples[start : start + arm.at_once]
+            y = arm.run(some[0] if len(some) == 1 else np.concatenate(some))
             if type(y) is not np.ndarray:
                 raise TypeError(f"harness: the arm answered with {type(y).__name__}; it must give a NumPy array")
             outputs.append(y.copy())

@@ -16,6 +16,7 @@ from mlperf.metrics import Score
 from mlperf.pipeline import Outcome, Row
 from mlperf.tasks import TASKS
 from mlperf.tuning import Trial
+from tinytorch.datasets import DataError
 
 
 def tasks_table() -> str:
@@ -23,9 +24,12 @@ def tasks_table() -> str:
     rows = []
     for task in TASKS.values():
         parameters = sum(p.size for p in task.build().parameters())
-        shape = "x".join(map(str, task.data.x_test.shape[1:]))
+        try:
+            tests, shape = str(len(task.data.y_test)), "x".join(map(str, task.data.x_test.shape[1:]))
+        except DataError:
+            tests, shape = "no data", "-"
         size = f"{task.checkpoint.stat().st_size:,}" if task.checkpoint.is_file() else "missing"
-        rows.append((task.name, task.dataset, len(task.data.y_test), shape, f"{parameters:,}", size, task.metric.name,
+        rows.append((task.name, task.dataset, tests, shape, f"{parameters:,}", size, task.metric.name,
                      task.metric.bound(task.floor), task.weights_sha256[:12]))  # fmt: skip
     headers = ("model", "data", "test", "input", "parameters", "bytes", "metric", "floor", "weights sha256")
     right = "right"
