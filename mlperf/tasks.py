@@ -267,7 +267,7 @@ def reference_code_sha256() -> str:
 
 def print_pins() -> None:
     """Print the hashes to be written into this file after a reviewed change of the reference."""
-    print(f'REFERENCE_CODE_SHA256 = "53abd7559caaa7b4432e363d8bcdd04523e246761a7c6f6ad6d1f6632c77787d"')
+    print(f'REFERENCE_CODE_SHA256 = "{reference_code_sha256()}"')
     for task in TASKS.values():
         file = weights.sha256(task.checkpoint) if task.checkpoint.is_file() else "(no file)"
         try:
