@@ -14,6 +14,7 @@ from benchmarks.libraries import OURS
 from benchmarks.targets import Target, fraction
 
 LIMITS = (kernels.FMA_LIMIT, kernels.DOT_LIMIT)
+MEGABYTE = 1 << 20
 UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))
 
 
@@ -46,6 +47,8 @@ def group_table(results: Sequence[Result]) -> str:
             ratio = result.ratio(name, ours) if ours and name != ours else None
             share = fraction(result) if each == kernels.REPEATED else None
             note = f"{figures(share.median)} of the limit" if share else ""
+            if name in result.peak_bytes:
+                note = f"holds {figures(result.peak_bytes[name] / MEGABYTE)} MB"
             rows.append((first, name, duration(result.median_ns(name)), spread(ratio), rate(result, name), note))
     headers = ("work", "by", "time", "time / our quickest", "Gop/s", "note")
     align = ("left", "left", "right", "right", "right", "left")
@@ -119,6 +122,7 @@ def document(results: Sequence[Result], targets: Sequence[Target], machine: dict
                 "flops": getattr(result.case.work, "flops", None),
                 "times_ns": result.times_ns,
                 "failed": result.failed,
+                "peak_bytes": result.peak_bytes,
                 "others_cores": [round(cores, 3) for cores in result.others_cores],
                 "repeated": result.repeated,
             }
