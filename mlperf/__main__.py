@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         "tune", help="choose pruning by validation splits of the training part", description=tuning.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
-    tuner.add_argument("--model", required=True, metavar="MODEL", help=f"one of {', '.join(tuning.TRAINING)}")
+    tuner.add_argument("--model", required=True, metavar="MODEL", help=f"one of {', '.join(tuning.tunable())}")
     tuner.add_argument("--division", choices=tuple(tuning.TRIED), default="closed", help="default: closed")
     tuner.add_argument("--fast", action="store_true", help="two splits, twins hardly trained: a try of the command")
     return command
@@ -89,11 +89,10 @@ def parser() -> argparse.ArgumentParser:
 def run_tune(options: argparse.Namespace) -> int:
     """Try the settings on validation splits and show which is chosen. Returns the exit code."""
     task = find(options.model)
-    if task.name not in tuning.TRAINING:
-        raise UsageError(
-            f"--model {task.name} has nothing to choose, neither stage makes it smaller; known: "
-            f"{', '.join(tuning.TRAINING)}"
-        )
+    if task.name not in tuning.tunable():
+        raise UsageError(f"--model {task.name} has nothing to choose here; known: {', '.join(tuning.tunable())}")
+    if options.division == "open" and task.answering.output_tokens is not None:
+        raise UsageError(f"--division open removes channels, which --model {task.name} cannot lose; leave it out")
     tried = tuning.TRIED[options.division]
     splits, epochs = (2, 5) if options.fast else (tuning.SPLITS, None)
     compile_all()

@@ -96,6 +96,14 @@ def shakespeare() -> Split:
     return Split(text.name, x_train, y_train, x_test, y_test)
 
 
+def fresh_strings(seed: int) -> Split:
+    """The task's data with other strings as the test part: drawn anew, and in neither of its own parts."""
+    data, drawn = datasets.load("reversal"), datasets.reversal(seed + 1, train=0)
+    known = {x.tobytes() for part in (data.x_train, data.x_test) for x in part}
+    new = np.array([x.tobytes() not in known for x in drawn.x_test])
+    return Split(f"{data.name} drawn with {seed + 1}", data.x_train, data.y_train, drawn.x_test[new], drawn.y_test[new])
+
+
 def as_they_are(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Samples as what the network reads and what it should answer."""
     return x, y
@@ -112,7 +120,8 @@ class Task:
     """One row of the competition. `floor` is the least quality, whatever the reference does.
 
     `recipe` is the default of the closed division, `open_recipe` that of the open one, which may train; `loss` is what
-    training there lowers, on what `lessons` makes of the samples.
+    training there lowers, on what `lessons` makes of the samples. `fresh(seed)`, where data can be drawn without end,
+    is data to choose settings by, whose test part nobody has seen.
     """
 
     name: str
@@ -122,6 +131,7 @@ class Task:
     weights_sha256: str
     dataset_sha256: str
     source: Callable[[], Split] | None = None  # of data that are not embedded
+    fresh: Callable[[int], Split] | None = None
     answering: Answering = ONE_PASS
     lessons: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = as_they_are
     loss: Callable[[Tensor, Tensor], Tensor] = smoothed_loss
@@ -226,6 +236,7 @@ TASKS: dict[str, Task] = {
             weights_sha256="c13a8e59e8983a1bc3a9577931789b205feff9c8da49c5e9db603eac1c13a68a",
             dataset_sha256="c8d48efffed5f47e4154ebfde48daef928304b7e26d5aea992dc7ed623d2953a",
             answering=Writing(prompt_tokens=17, output_tokens=16),
+            fresh=fresh_strings,
             lessons=read_through,
             loss=answer_loss,
         ),
@@ -234,7 +245,7 @@ TASKS: dict[str, Task] = {
             dataset="tinyshakespeare",
             metric=NEXT_CHARACTER,
             floor=1.85,
-            weights_sha256="",
+            weights_sha256="d633c79e8c483633671fbf9ce206badd2b5570c7f40fbe99cb83b2fcbe5da478",
             dataset_sha256="756823b1669266840646a04ce8e838c1e55b7cba18ef6a10f33840d0a6191726",
             source=shakespeare,
             answering=Writing(prompt_tokens=32, output_tokens=32),

@@ -2,7 +2,8 @@
 
 The training part is split, stratified, into a part to fit and a part to validate, several times. The pinned reference
 saw the whole training part, so figures of it there would flatter: for each split a twin is trained on the part to fit,
-as the reference was, and takes its place. So what is measured is a recipe on networks like the reference.
+as the reference was, and takes its place. So what is measured is a recipe on networks like the reference. Where data
+can be drawn without end, no twin is needed: the part to validate is drawn, and is new to the reference itself.
 
 The criterion: a setting would pass the competition's gate on every one of the validation parts, and so would every
 setting that leaves out less and is like it otherwise, since one digit more or less decides and one lucky setting says
@@ -22,7 +23,7 @@ from leaderboard.gates import GATE_PERCENT, keeps
 from mlperf import pipeline
 from mlperf.costs import size_on_disk
 from mlperf.recipe import Recipe
-from mlperf.tasks import Task
+from mlperf.tasks import TASKS, Task
 from tinytorch import datasets
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.layers import Layer
@@ -64,15 +65,26 @@ class Trial:
         return sum(self.bytes) / len(self.bytes)
 
 
+def tunable() -> tuple[str, ...]:
+    """The tasks with settings to choose here."""
+    return tuple(name for name, task in TASKS.items() if name in TRAINING or task.fresh)
+
+
 def validation_task(task: Task, seed: int, fraction: float = FRACTION) -> Task:
-    """The task with a split of its training part as its data: nothing can reach the digits that are counted."""
+    """The task with a split of its training part as its data, or with data drawn anew: nothing can reach what is
+    counted.
+    """
     other = replace(task)
-    other.__dict__["data"] = datasets.validation_split(task.data, seed, fraction)
+    other.__dict__["data"] = task.fresh(seed) if task.fresh else datasets.validation_split(task.data, seed, fraction)
     return other
 
 
 def twin(task: Task, seed: int, epochs: int | None = None) -> Layer:
-    """The task's network, trained on its training part as the reference was on the whole."""
+    """The task's network, trained on its training part as the reference was on the whole; the reference where that has
+    not seen the part to validate.
+    """
+    if task.fresh:
+        return task.reference()
     how = TRAINING[task.name]
     epochs = how.epochs if epochs is None else epochs
     np.random.seed(seed)

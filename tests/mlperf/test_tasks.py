@@ -13,6 +13,7 @@ from mlperf.pipeline import Meter
 from mlperf.tasks import TASKS, UnknownTask, binary_label, find
 from tinytorch import weights
 from tinytorch.core import autograd
+from tinytorch.datasets import DataError
 from tinytorch.engine import dispatch
 
 REPIN = (
@@ -24,13 +25,22 @@ def test_reference_code_is_the_pinned_one():
     assert tasks.reference_code_sha256() == tasks.REFERENCE_CODE_SHA256, REPIN
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@pytest.fixture(params=TASKS)
+def task(request):
+    """Each task; one whose text is not to be had is skipped, and says so."""
+    chosen = TASKS[request.param]
+    try:
+        _ = chosen.data
+    except DataError as error:
+        pytest.skip(str(error))
+    return chosen
+
+
 def test_weights_and_data_are_the_pinned_ones(task):
     assert weights.sha256(task.checkpoint) == task.weights_sha256, REPIN
     assert task.data.sha256 == task.dataset_sha256, REPIN
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_reference_is_well_above_its_floor(task):
     value = Meter(task, None, None).score(task.answering.reference(task.reference())).value
     assert value >= task.floor + 0.01 or value == 1 if task.metric.higher_is_better else value <= task.floor - 0.01
@@ -41,10 +51,14 @@ def test_every_source_file_that_a_reference_executes_is_in_the_hash():
     for task in TASKS.values():
         model = task.build()
         arm = task.answering.reference(model)
+        writes = task.answering.output_tokens is not None
+        query = np.zeros((1, task.answering.prompt_tokens), np.int64) if writes else task.data.x_test[:1]
         with arm.around():
             sys.setprofile(lambda frame, event, argument: executed.add(frame.f_code.co_filename))
             try:
-                arm.run(task.answering.queries(task.data.x_test[:1])[0])
+                arm.run(query)
+                if arm.forced is not None:
+                    arm.forced(query)
             finally:
                 sys.setprofile(None)
     package = Path(tinytorch.__file__).parent
@@ -90,5 +104,5 @@ def test_the_version_follows_the_definition():
 
 
 def test_unknown_task():
-    with pytest.raises(UnknownTask, match="unknown model 'resnet'; known: perceptron, xor, mlp, cnn"):
+    with pytest.raises(UnknownTask, match="unknown model 'resnet'; known: perceptron, xor, mlp, cnn, transformer"):
         find("resnet")

@@ -58,6 +58,22 @@ def test_nothing_is_learnt_from_the_test_part():
     assert 0 < quality.opt_correct <= 287 and 0 < quality.ref_correct <= 287 and found.bytes[0] < 26_704
 
 
+def test_strings_drawn_anew_are_new():
+    task = tasks.find("transformer")
+    first, other = (tuning.validation_task(task, seed).data for seed in (0, 1))
+    seen = {x.tobytes() for part in (task.data.x_train, task.data.x_test) for x in part}
+    assert 490 < len(first.x_test) == len(first.y_test) and not seen & {x.tobytes() for x in first.x_test}
+    assert first.x_train is not task.data.x_test and first.x_test.tobytes() != other.x_test.tobytes()
+
+
+def test_the_strings_default_keeps_what_new_strings_ask_for():
+    task = tasks.find("transformer")
+    settings = [s for s in tuning.TRIED["closed"] if Recipe().updated({"prune": s}) == task.recipe]
+    assert len(settings) == 1
+    (found,) = tuning.trials(task, settings, splits=1)
+    assert found.passes and found.quality[0].ref_correct >= 490 and found.bytes[0] < 140_000
+
+
 @pytest.mark.parametrize("name", TRAINING)
 @pytest.mark.parametrize("division", tuning.TRIED)
 def test_the_defaults_are_among_what_was_tried_and_pass_on_a_split(name, division):
@@ -79,8 +95,9 @@ def test_the_command(capsys):
 
 
 @pytest.mark.parametrize(("options", "says"), [
-    (["--model", "xor"], "xor has nothing to choose, neither stage makes it smaller; known: mlp, cnn"),
+    (["--model", "xor"], "--model xor has nothing to choose here; known: mlp, cnn, transformer"),
     (["--model", "resnet"], "unknown model 'resnet'; known: perceptron, xor, mlp, cnn"),
+    (["--model", "transformer", "--division", "open"], "removes channels, which --model transformer cannot lose"),
     (["--model", "cnn", "--division", "practice"], "invalid choice: 'practice'"),
     (["--model", "cnn", "--quick"], "unrecognized arguments: --quick"),
 ])  # fmt: skip
