@@ -94,6 +94,8 @@ def show(results: Sequence[Any], targets: Sequence[Any]) -> None:
             if part:
                 text = (sparse.summary if group == sparse.GROUP else table.group_table)(part)
                 print(f"\n{group}, {threads} thread{'s' * (threads > 1)}\n\n{text}")
+    if gains := table.cache_table(results):
+        print(f"\n{gains}")
     if line := table.limits_line([result for result in results if result.threads == 1]):
         print(f"\n{line}")
     if line := table.disturbance_line(results):

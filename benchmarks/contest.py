@@ -38,6 +38,7 @@ INT8_DECIBELS, INT8_AGREEMENT = 20.0, 0.98  # signal over quantisation noise, or
 # A slice is longer than a tick of the system: it counts the time of a thread on another core only at ticks.
 QUIET_SLICE_S, QUIET_SHARE, QUIET_LIMIT_S = 0.012, 0.1, 0.5
 QUIET_CORES = 0.15  # what other processes may use during a round that is not done again
+LONG_ROUNDS = 3
 TIMEOUT_S, PATIENCE_S = 300.0, 5.0  # for an answer, for an end
 
 
@@ -59,7 +60,8 @@ REFERENCE = Contestant(NUMPY, "eager")
 class Case:
     """One row: work, and who does it. The reference's answer decides who is right; it is timed where it is listed.
 
-    `memory`: how much each holds at most is measured too. `most_rounds`: for work that takes seconds.
+    `memory`: how much each holds at most is measured too. `long`: it takes seconds, so a block is one run, and the
+    rounds are few.
     """
 
     group: str
@@ -67,13 +69,13 @@ class Case:
     contestants: tuple[Contestant, ...]
     reference: Contestant = REFERENCE
     memory: bool = False
-    most_rounds: int | None = None
+    long: bool = False
 
     def __str__(self) -> str:
         return str(self.work)
 
     def rounds(self, effort: Effort) -> int:
-        return min(effort.rounds, self.most_rounds or effort.rounds)
+        return min(effort.rounds, LONG_ROUNDS) if self.long else effort.rounds
 
 
 class Spread(NamedTuple):
@@ -259,8 +261,10 @@ class Contest:
         """Check all contestants, then time those that are right. `progress` is called after each round."""
         result = Result(case, self.threads)
         entered = self.enter(case, result)
+        block_ns = self.effort.block_ns
         inner = {
-            each: self.processes[each.package].ask("calibrate", each.variant, self.effort.block_ns) for each in entered
+            each: 1 if case.long else self.processes[each.package].ask("calibrate", each.variant, block_ns)
+            for each in entered
         }
         wanted = case.rounds(self.effort)
         rounds: list[tuple[float, dict[Contestant, float]]] = []

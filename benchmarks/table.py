@@ -8,10 +8,11 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmarks import kernels
+from benchmarks import kernels, transformer
 from benchmarks.contest import QUIET_CORES, Contestant, Result, Spread
 from benchmarks.libraries import OURS
 from benchmarks.targets import Target, fraction
+from benchmarks.transformer_work import Text
 
 LIMITS = (kernels.FMA_LIMIT, kernels.DOT_LIMIT)
 MEGABYTE = 1 << 20
@@ -85,6 +86,18 @@ def disturbance_line(results: Sequence[Result]) -> str:
         return ""
     text = f"other processes were busy: {repeated} rounds were done again"
     return text + (f", {busy} of the {len(cores)} that count are disturbed; quieten the machine" if busy else "")
+
+
+def cache_table(results: Sequence[Result]) -> str:
+    """What a cache gains over reading all again, op by op and compiled; empty where no text was written."""
+    rows = []
+    for result in results:
+        if isinstance(result.case.work, Text):
+            pairs = [[str(each) for each in pair] for pair in (transformer.WRITERS[:2], transformer.WRITERS[2:])]
+            cells = [spread(result.ratio(*pair)) if set(pair) <= result.times_ns.keys() else "-" for pair in pairs]
+            rows.append((str(result.case.work.tokens), *cells))
+    headers = ("tokens", "eager: no cache / cache", "compiled: no cache / cache")
+    return tabulate(rows, headers, colalign=("right",) * 3, disable_numparse=True) if rows else ""
 
 
 def target_table(targets: Sequence[Target]) -> str:

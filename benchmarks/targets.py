@@ -152,18 +152,16 @@ def of_transformer(results: Sequence[Result]) -> list[Target]:
     ours = [r for r in results if r.case.group == transformer.GROUP]
     steps = [r for r in ours if r.case.work == transformer.STEP and r.threads == TRAINING_THREADS]
     tokens = [r for r in ours if r.case.work == transformer.TOKEN]
-    long = [r for r in ours if isinstance(r.case.work, Attention) and r.case.work.tokens == transformer.TIMED]
-    torch, onnx = [transformer.TORCH_EAGER], [transformer.ONNX_FLOAT, transformer.ONNX_INT8]
-    readers = [transformer.DECODER, transformer.INT8_DECODER]
-    found = worst("GPT step: torch eager / ours", GPT_STEP, steps,
-                  against(torch, [transformer.EAGER, transformer.CAPTURED]))
+    trained, readers = (transformer.EAGER, transformer.CAPTURED), (transformer.DECODER, transformer.INT8_DECODER)
+    torch, onnx = [transformer.TORCH_EAGER], (transformer.ONNX_FLOAT, transformer.ONNX_INT8)
+    found = worst("GPT step: torch eager / ours", GPT_STEP, steps, against(torch, trained))
     found += worst("GPT token: torch eager / ours", TOKEN_TORCH, tokens, against(torch, readers))
     found += worst("GPT token: onnxruntime / ours", TOKEN_ONNX, tokens, against(onnx, readers))
-    for threads in sorted({r.threads for r in long}):
-        part = [r for r in long if r.threads == threads]
-        found += worst(f"{long[0].case}: torch eager / ours", LONG_ATTENTION, part,
-                       against(torch, [transformer.EAGER]))
-    return found + memory_growth(ours)  # fmt: skip
+    for result in ours:
+        if isinstance(result.case.work, Attention) and result.case.work.tokens == transformer.TIMED:
+            measure = against(torch, [transformer.EAGER])
+            found += worst(f"{result.case}: torch eager / ours", LONG_ATTENTION, [result], measure)
+    return found + memory_growth(ours)
 
 
 def memory_growth(results: Iterable[Result]) -> list[Target]:

@@ -50,7 +50,8 @@ class Gpt:
 
     def weights(self) -> dict[str, np.ndarray]:
         """All parameters under our GPT's names, as large as keeps activations near 1."""
-        c, made = self.width, {}
+        c = self.width
+        made: dict[str, np.ndarray] = {}
 
         def linear(name: str, inputs: int, outputs: int, bias: bool = True) -> None:
             made[f"{name}.weight"] = numbers(inputs, outputs, seed=name) / np.float32(inputs**0.5)
@@ -129,19 +130,12 @@ class GptStep:
         return text[:, :-1].copy(), text[:, 1:].copy()
 
 
-class Query(NamedTuple):
-    """One token and its position; the cache holds all before it."""
-
-    token: int
-    position: int
-
-
 @dataclass(frozen=True)
 class Token:
-    """Logits of what follows one token, keys and values of those before it being kept.
+    """Logits of what follows one token of a text, keys and values of those before it being kept.
 
-    Positions go from `first` up to `end`, then from `first` again: whoever keeps the cache leaves it as it is, since
-    what lies behind the current position is not looked at and is written anew.
+    Positions from `first` up to `end` are timed, then from `first` again. The cache may stay as it is: what lies behind
+    a position is not looked at and is written anew.
     """
 
     net: Gpt
@@ -159,10 +153,6 @@ class Token:
     def text(self) -> np.ndarray:
         """All tokens up to the last one, (end,)."""
         return self.net.tokens(self.end)
-
-    def queries(self) -> list[Query]:
-        """The tokens that are timed, in their order."""
-        return [Query(int(token), i) for i, token in enumerate(self.text())][self.first :]
 
 
 @dataclass(frozen=True)

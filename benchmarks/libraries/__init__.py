@@ -1,4 +1,4 @@
-"""How each library does the work; one file for each, loaded only in that library's own process.
+"""How each library does the work; files of its own, loaded only in that library's own process.
 
 Each file has `IMPLEMENTATIONS`: for a type of work and the name of a variant, a function `(work, threads) -> Made`. A
 function raises `Unavailable` where the machine or the library cannot do it; the table then shows the reason.
@@ -35,8 +35,8 @@ class Made:
     """Work made ready: what is timed, what it is asked, and what it answers.
 
     `run` takes one element of `trace`; `answer` gives an array to compare, made before anything is timed; `around` is
-    entered around each block of runs; `per_run` is how often a run does the work; `peak_bytes`, where it is of interest,
-    measures how much memory a run holds at most beside what it is given.
+    entered around each block of runs; `per_run` is how often a run does the work; `peak_bytes` measures how much memory
+    a run holds at most beside what it is given.
     """
 
     run: Callable[[Any], Any]

@@ -12,13 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import OrtValue
 
 from benchmarks.libraries import Made, stacked
 from benchmarks.libraries.with_onnx import OPSET, session_of
-from benchmarks.transformer_work import EPS, Gpt, Pair, Query, Token
+from benchmarks.transformer_work import EPS, Gpt, Pair, Token
 
 CONTRIB = "com.microsoft"
 LARGEST_CODE = 127
@@ -99,8 +98,9 @@ def caches(net: Gpt) -> list[str]:
     return [f"{part}{i}" for i in range(net.layers) for part in ("keys", "values")]
 
 
-def reader(net: Gpt, int8: bool, threads: int) -> Callable[[Query], np.ndarray]:
-    """A function that reads one token; all it reads and writes stays bound to the same memory."""
+def reader(work: Token, int8: bool, threads: int) -> Callable[[int], np.ndarray]:
+    """A function that reads the token at a position; all it reads and writes stays bound to the same memory."""
+    net, text = work.net, work.text()
     session = session_of(graph_of(net, int8), threads)
     binding = session.io_binding()
     single = {name: np.zeros(shape, kind) for name, (kind, shape) in SINGLE.items()}
@@ -122,8 +122,8 @@ def reader(net: Gpt, int8: bool, threads: int) -> Callable[[Query], np.ndarray]:
         binding.bind_ortvalue_output(f"present {name}", both)
     token, position, before, total = single.values()
 
-    def run(query: Query, keep: Any = kept) -> np.ndarray:
-        token[0], i = query
+    def run(i: int, keep: Any = kept) -> np.ndarray:
+        token[0] = text[i]
         position[0] = before[0] = i
         total[()] = i + 1
         session.run_with_iobinding(binding)
@@ -134,14 +134,8 @@ def reader(net: Gpt, int8: bool, threads: int) -> Callable[[Query], np.ndarray]:
 
 def reading(int8: bool) -> Callable[[Token, int], Made]:
     def implementation(work: Token, threads: int) -> Made:
-        run, queries = reader(work.net, int8, threads), work.queries()
-
-        def answer() -> np.ndarray:
-            for i, one in enumerate(work.text()[: work.first]):
-                run(Query(int(one), i))
-            return stacked(run, queries)
-
-        return Made(run, answer, queries)
+        run = reader(work, int8, threads)
+        return Made(run, lambda: stacked(run, range(work.end))[work.first :], range(work.first, work.end))
 
     return implementation
 

@@ -49,7 +49,8 @@ def writing(backend: str, cached: bool) -> Callable[[Text, int], Made]:
     """Whole texts, reading again all that was written for every token, or with a cache."""
 
     def implementation(work: Text, threads: int) -> Made:
-        model = translated(work.net).eval()
+        model = translated(work.net)
+        model.eval()
 
         def run(_: object) -> Any:
             return model.generate(work.prompt(), work.tokens, temperature=0, use_cache=cached)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmarks import libraries, transformer
-from benchmarks.contest import Case, Contest, Effort, difference
-from benchmarks.libraries import NUMPY, OURS, TORCH
+from benchmarks import transformer
+from benchmarks.contest import Case, Contest, Contestant, Effort, difference
+from benchmarks.libraries import NUMPY, TORCH
+from benchmarks.libraries.transformer_numpy import tokens_recomputed
 from benchmarks.targets import evaluate
 from benchmarks.transformer_work import Attention, Gpt, GptStep, Text, Token
 from tests.benchmarks.results import MS, result
 from tests.benchmarks.test_contest import INSTALLED, everybody
 
 SMALL = Gpt(layers=2, heads=2, width=32, context=12, vocabulary=11)
-NUMPY_READER, NUMPY_WRITER = (libraries_variant for libraries_variant in (
-    transformer.Contestant(NUMPY, "recomputed"), transformer.Contestant(NUMPY, "cached")))  # fmt: skip
+NUMPY_READER, NUMPY_WRITER = Contestant(NUMPY, "recomputed"), Contestant(NUMPY, "eager, cache")
 CASES = [
     Case("transformer", GptStep(SMALL, 3), everybody(
         transformer.EAGER, transformer.CAPTURED, transformer.TORCH_EAGER, transformer.NUMPY_EAGER)),
     Case("transformer", Token(SMALL, 5, 9), everybody(
         transformer.EAGER, transformer.DECODER, transformer.INT8_DECODER, transformer.TORCH_EAGER,
         transformer.ONNX_FLOAT, transformer.ONNX_INT8), NUMPY_READER),
-    Case("transformer", Text(SMALL, 7), (transformer.RECOMPUTED, transformer.CACHED, transformer.DECODER),
-         NUMPY_WRITER, most_rounds=1),
+    Case("transformer", Text(SMALL, 7), transformer.WRITERS, NUMPY_WRITER, long=True),
     Case("transformer", Attention(3, 70, 16), everybody(
         transformer.EAGER, transformer.TORCH_EAGER, transformer.NUMPY_EAGER), memory=True),
 ]  # fmt: skip
@@ -40,7 +41,7 @@ def test_everybody_gives_the_same_answer_and_is_timed(running, case):
     made = running.run(case)
     assert made.failed == {}
     assert set(made.times_ns) == {str(each) for each in case.contestants}
-    assert {len(times) for times in made.times_ns.values()} == {case.most_rounds or 2}
+    assert {len(times) for times in made.times_ns.values()} == {2}
     assert set(made.peak_bytes) == ({str(each) for each in case.contestants} if case.memory else set())
 
 
@@ -62,8 +63,6 @@ def test_torch_is_seen_to_hold_less(running):
 
 def test_the_cache_decides_the_answer():
     """A reader that forgets what came before must not pass: the reference differs from position to position."""
-    from benchmarks.libraries.transformer_numpy import tokens_recomputed
-
     right = tokens_recomputed(Token(SMALL, 5, 9), 1).answer()
     alone = np.concatenate([tokens_recomputed(Token(SMALL, 0, 1), 1).answer()] * 4)
     assert right.shape == (4, 11)
@@ -77,7 +76,6 @@ def test_sizes_follow_from_what_is_computed():
     assert SMALL.flops == 2 * (2 * 12 * 32 * 32 + 32 * 11)
     assert Attention(4, 100, 8).flops == 14 * 4 * 8 * 100**2
     assert Token(SMALL, 5, 9).flops == SMALL.flops + 4 * 2 * 32 * 7.5
-    assert [query.position for query in Token(SMALL, 5, 9).queries()] == [5, 6, 7, 8]
     assert GptStep(SMALL, 3).flops == 3 * 12 * (3 * SMALL.flops + 3.5 * 4 * 2 * 32 * 12)
 
 
@@ -85,7 +83,8 @@ def test_quick_leaves_out_what_takes_long():
     full, quick = ({str(case) for case in transformer.cases(1, quick)} for quick in (False, True))
     assert quick < full
     assert "GPT text of 1024 tokens" in full - quick
-    assert [str(case) for case in transformer.cases(2, quick=False)] == [str(transformer.STEP), "attention, 4096 tokens"]
+    step, attention = transformer.cases(2, quick=False)
+    assert (step.work, str(attention)) == (transformer.STEP, "attention, 4096 tokens")
 
 
 def found(*results):
@@ -111,12 +110,6 @@ def test_a_step_counts_with_two_threads():
 def attention(tokens, peak_bytes, threads=1):
     made = result("transformer", Attention(4, tokens), (transformer.EAGER, transformer.TORCH_EAGER),
                   {"tinytorch eager": [10 * MS], "torch eager": [9 * MS]}, threads)  # fmt: skip
-    return Case_with_memory(made, peak_bytes)
-
-
-def Case_with_memory(made, peak_bytes):
-    from dataclasses import replace
-
     made.case, made.peak_bytes = replace(made.case, memory=True), peak_bytes
     return made
 
@@ -129,7 +122,7 @@ def test_memory_may_grow_as_the_tokens_do(large, share):
 
 
 def test_memory_that_was_not_measured_is_missed():
-    target = found(attention(512, {}), attention(2048, {"tinytorch eager": 5}))["attention: growth of tokens / of memory"]
+    (target,) = evaluate([attention(512, {}), attention(2048, {"tinytorch eager": 5})])
     assert target.measured is None and not target.reached
     assert found(attention(512, {})) == {}
 
