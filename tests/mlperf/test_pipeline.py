@@ -128,7 +128,7 @@ def test_a_text_task_never_touches_its_test_split(untrained, brief, monkeypatch)
 
 
 def test_a_loss_in_the_waterfall():
-    rows = [Row("profile", {}, Outcome(blocks(2), Score(1.72345, 9), 26_704, 13_024), note="nothing changed")]
+    rows = [Row("profile", {}, Outcome(blocks(2), Score(1.72346, 9), 26_704, 13_024), note="nothing changed")]
     header, _, reference, profile = report.waterfall(rows, (Score(1.7, 9), 26_704, 13_024)).splitlines()
     assert header.split()[3] == "loss" and reference.split()[2] == "1.7000" and profile.split()[3] == "1.7235"
 
