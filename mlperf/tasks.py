@@ -178,13 +178,22 @@ class Task:
 TINY = Recipe().skipping(["quantize", "prune"])
 
 
+STRINGS = Recipe().updated({"prune": {"amount": 0.8}})
+
+# A window of text has 64 places to measure grids at, so few are enough. Of a network trained for 800 steps on the first
+# 80 % of the training part, int8 and 30 % of zeros raised the loss on the other 20 % by 0.20 %, 40 % by 0.54 %, 50 % by
+# 1.6 %; longer training leaves less to lose.
+TEXT = Recipe().updated({"quantize": {"samples": 64}, "prune": {"amount": 0.3}})
+
+
 def retrained(amount: float, epochs: int) -> Recipe:
     """A recipe of the open division: this share of the channels goes, and what is left is trained on."""
     return Recipe().updated({"prune": {"method": "channels", "amount": amount, "finetune_epochs": epochs}})
 
 
-# How much is pruned, here and in the closed division, was chosen by validation splits of the training part alone, with
-# the criterion that `mlperf.tuning` states: `python -m mlperf tune --model cnn --division open` chooses again.
+# How much is pruned, here and in the closed division, was chosen by validation splits of the training part alone, and
+# by strings drawn anew, with the criterion that `mlperf.tuning` states: `python -m mlperf tune --model cnn --division
+# open` chooses again. For the text see TEXT.
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
@@ -239,17 +248,21 @@ TASKS: dict[str, Task] = {
             fresh=fresh_strings,
             lessons=read_through,
             loss=answer_loss,
+            recipe=STRINGS,
+            open_recipe=STRINGS,
         ),
         Task(
             name="gpt-shakespeare",
             dataset="tinyshakespeare",
             metric=NEXT_CHARACTER,
             floor=1.85,
-            weights_sha256="d633c79e8c483633671fbf9ce206badd2b5570c7f40fbe99cb83b2fcbe5da478",
+            weights_sha256="",
             dataset_sha256="756823b1669266840646a04ce8e838c1e55b7cba18ef6a10f33840d0a6191726",
             source=shakespeare,
             answering=Writing(prompt_tokens=32, output_tokens=32),
             loss=answer_loss,
+            recipe=TEXT,
+            open_recipe=TEXT,
         ),
     )
 }

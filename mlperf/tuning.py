@@ -37,7 +37,7 @@ KEPT_PERCENT = GATE_PERCENT["closed"]  # for the open division too, whose own ga
 Settings = dict[str, Any]
 # What is tried, by division: how much is left out, and for how long the rest is then trained.
 TRIED: dict[str, list[Settings]] = {
-    "closed": [{"amount": amount} for amount in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)],
+    "closed": [{"amount": amount} for amount in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)],
     "open": [
         {"method": "channels", "amount": amount, "finetune_epochs": epochs}
         for epochs in (20, 60)

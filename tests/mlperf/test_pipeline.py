@@ -17,6 +17,8 @@ from mlperf.recipe import STAGES, Recipe
 from tinytorch import models, weights
 from tinytorch.core.layers import Packed
 from tinytorch.perf.compression import measure_sparsity
+from tinytorch.perf.quantization import on_integers
+from tinytorch.perf.weighted import weighted_layers
 
 BRIEF = Effort(workers=1, pairs=3, block_ns=300_000, queries=20)
 
@@ -108,6 +110,27 @@ def test_no_stage_touches_the_test_split(untrained, brief, monkeypatch):
     monkeypatch.setattr(pipeline, "Meter", lambda *_: lambda state: None)
     state, rows = pipeline.run(task, task.open_recipe)
     assert state.retrained and rows[1].calibration is not None and rows[2].retrained
+
+
+def test_a_text_task_never_touches_its_test_split(untrained, brief, monkeypatch):
+    task = untrained("transformer")
+    data = task.data
+    task.__dict__["data"] = data._replace(
+        x_train=data.x_train[:128], y_train=data.y_train[:128], x_test=Untouchable(), y_test=Untouchable()
+    )
+    monkeypatch.setattr(pipeline, "Meter", lambda *_: lambda state: None)
+    recipe = Recipe().updated({"profile": {"calls": 2}, "prune": {"amount": 0.5, "finetune_epochs": 1}})
+    state, rows = pipeline.run(task, recipe)
+    assert state.form == "plan" and state.retrained and rows[1].calibration is not None
+    assert [row.note.split()[0] for row in rows[3:]] == ["KV", "two"]
+    assert all(on_integers(one.layer) for one in weighted_layers(state.model)) or "float32 (" in rows[-1].note
+    assert Context.of(task).x_train.shape == (128, 32)  # grids are measured where answers are written too
+
+
+def test_a_loss_in_the_waterfall():
+    rows = [Row("profile", {}, Outcome(blocks(2), Score(1.72346, 9), 26_704, 13_024), note="nothing changed")]
+    header, _, reference, profile = report.waterfall(rows, (Score(1.7, 9), 26_704, 13_024)).splitlines()
+    assert header.split()[3] == "loss" and reference.split()[2] == "1.7000" and profile.split()[3] == "1.7235"
 
 
 def test_fine_tuning_keeps_zeros_and_quantises_again(untrained):

@@ -84,7 +84,8 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
 def test_list_shows_all_tasks(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["perceptron", "xor", "mlp", "cnn"]
+    names = ["perceptron", "xor", "mlp", "cnn", "transformer", "gpt-shakespeare"]
+    assert [line.split()[0] for line in lines[2:]] == names
 
 
 @pytest.mark.parametrize(

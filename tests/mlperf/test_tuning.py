@@ -90,7 +90,7 @@ def test_the_command(capsys):
     out, err = capsys.readouterr()
     last = json.loads(out.splitlines()[-1])
     assert (last["model"], last["division"], last["splits"], last["fast"]) == ("mlp", "closed", 2, True)
-    assert len(last["twin"]) == 2 and "validate" in err and "14/14" in err
+    assert len(last["twin"]) == 2 and "validate" in err and "20/20" in err
     assert out.count("amount 0.") == len(tuning.TRIED["closed"])
 
 
