@@ -48,6 +48,21 @@ def test_a_new_prompt_sees_nothing_of_the_one_before():
         np.testing.assert_array_equal(decoder.decode([token]), fresh.decode([token]))
 
 
+def test_going_back_is_as_if_nothing_had_followed():
+    decoder, fresh = Decoder(gpt()), Decoder(gpt())
+    text = ids(1, 6)
+    decoder.prefill(text)
+    for token in range(CAPACITY - 6):
+        decoder.decode([token])
+    decoder.rewind(4)
+    fresh.prefill(text, np.array([4]))  # by the same plan, so that bits are comparable
+    for token in range(CAPACITY - 4):
+        np.testing.assert_array_equal(decoder.decode([token]), fresh.decode([token]))
+    for count in (-1, 17):
+        with pytest.raises(ValueError, match=f"cannot go back to {count} tokens: choose from 0 to the 16 of the short"):
+            decoder.rewind(count)
+
+
 def test_bad_calls_change_nothing():
     decoder, model = Decoder(gpt(), batch=2), gpt()
     decoder.prefill(ids(2, 15))
