@@ -68,7 +68,8 @@ def decoded(work: Token, model: GPT, threads: int) -> Made:
     decoder, text = Decoder(model, threads=threads), work.text()
 
     def run(i: int) -> np.ndarray:
-        decoder.cache.lengths[...] = i
+        if i == work.first:
+            decoder.rewind(i)
         return decoder.decode(text[i : i + 1])
 
     def answer() -> np.ndarray:

@@ -28,8 +28,8 @@ def ids(*shape):
     return np.random.default_rng(3).integers(0, 23, shape)
 
 
-def test_the_steps_of_a_token_are_golden(golden):
-    golden("decoder", str(Decoder(gpt(layers=1))) + "\n")
+def test_the_steps_of_a_token_are_golden(golden_plan):
+    golden_plan("decoder", str(Decoder(gpt(layers=1))) + "\n")
 
 
 def test_prompts_share_a_plan_up_to_a_power_of_two():
@@ -46,6 +46,21 @@ def test_a_new_prompt_sees_nothing_of_the_one_before():
         reader.prefill(ids(1, 3))
     for token in (5, 9, 2):
         np.testing.assert_array_equal(decoder.decode([token]), fresh.decode([token]))
+
+
+def test_going_back_is_as_if_nothing_had_followed():
+    decoder, fresh = Decoder(gpt()), Decoder(gpt())
+    text = ids(1, 6)
+    decoder.prefill(text)
+    for token in range(CAPACITY - 6):
+        decoder.decode([token])
+    decoder.rewind(4)
+    fresh.prefill(text, np.array([4]))  # by the same plan, so that bits are comparable
+    for token in range(CAPACITY - 4):
+        np.testing.assert_array_equal(decoder.decode([token]), fresh.decode([token]))
+    for count in (-1, 17):
+        with pytest.raises(ValueError, match=f"cannot go back to {count} tokens: choose from 0 to the 16 of the short"):
+            decoder.rewind(count)
 
 
 def test_bad_calls_change_nothing():

@@ -73,6 +73,15 @@ class Decoder:
         """Forget the texts. What the cache holds is written over before it is read."""
         self.cache.lengths[...] = self._longest = 0
 
+    def rewind(self, count: int) -> None:
+        """Go back to the first `count` tokens of each text; ValueError where one has fewer."""
+        shortest = int(self.cache.lengths.min())
+        if not 0 <= count <= shortest:
+            raise ValueError(
+                f"Decoder: it cannot go back to {count} tokens: choose from 0 to the {shortest} of the shortest text"
+            )
+        self.cache.lengths[...] = self._longest = count
+
     def generate(
         self, prompt: Any, max_new_tokens: int = 50, temperature: float = 1.0, top_k: int | None = None,
         top_p: float | None = None, seed: int | None = None, window: int | None = None,
