@@ -14,7 +14,7 @@ STEP = GptStep(SHAKESPEARE, 12)
 TOKEN = Token(SHAKESPEARE, 16, 48)  # looks at 17 to 48 keys, 32.5 on average
 LONG = replace(SHAKESPEARE, context=1024)
 LENGTHS = (16, 64, 256, 1024)  # of texts
-SECONDS_LONG = 1024  # a text of which reading it again for each token takes many seconds
+LONG_TEXT = 256  # tokens, from which on reading all again for each takes seconds
 ATTENTION, TIMED = 4, 4096  # heads, tokens
 MEMORY = (512, 2048, 8192)  # tokens of which the memory is told, beside the time
 QUADRATIC_UP_TO = 2048  # tokens of which NumPy's reference, which holds all scores, is asked
@@ -41,7 +41,7 @@ def cases(threads: int, quick: bool) -> list[Case]:
 
 def text(count: int) -> Case:
     """Ours alone: what is asked is what a cache gains."""
-    return Case(GROUP, Text(LONG, count), WRITERS, Contestant(NUMPY, "eager, cache"), long=count >= SECONDS_LONG)
+    return Case(GROUP, Text(LONG, count), WRITERS, Contestant(NUMPY, "eager, cache"), long=count >= LONG_TEXT)
 
 
 def attention(count: int, memory: bool) -> Case:
