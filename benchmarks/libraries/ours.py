@@ -22,7 +22,7 @@ from kernels.conv import correlate
 from kernels.conv import padded as padded_image
 from kernels.program import Builder, aligned
 from kernels.threads import set_num_threads
-from mlperf.tasks import eager, eagerly
+from mlperf.answering import eager, eagerly
 from tinytorch import SGD, CrossEntropyLoss
 from tinytorch.engine.block_sparse import BlockSparse, Execution
 from tinytorch.engine.dispatch import use_backend

@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.libraries import Made
 from benchmarks.libraries.transformer_tensors import attending, stepping, translated, writing
 from benchmarks.transformer_work import Attention, GptStep, Text, Token
-from mlperf.tasks import eagerly
+from mlperf.answering import eagerly
 
 
 def tokens_recomputed(work: Token, threads: int) -> Made:

@@ -13,7 +13,7 @@ from benchmarks.libraries import Made, stacked
 from benchmarks.libraries.training import losses
 from benchmarks.libraries.transformer_tensors import adam, attending, generated, stepping, translated, writing
 from benchmarks.transformer_work import Attention, Gpt, GptStep, Text, Token
-from mlperf.tasks import eagerly
+from mlperf.answering import eagerly
 from tinytorch import CrossEntropyLoss
 from tinytorch.core.generation import generate
 from tinytorch.core.transformer import GPT

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.libraries import Made
 from benchmarks.libraries.training import stepper
 from benchmarks.transformer_work import BETAS, LEARNING_RATE, WEIGHT_DECAY, Attention, Gpt, GptStep, Text
-from mlperf.tasks import eagerly
+from mlperf.answering import eagerly
 from tinytorch import AdamW, Tensor
 from tinytorch.core.layers import Layer
 from tinytorch.core.tensor import apply

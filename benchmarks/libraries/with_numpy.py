@@ -9,8 +9,8 @@ import numpy as np
 from benchmarks.libraries import Made, stacked
 from benchmarks.libraries.training import chain, stepping
 from benchmarks.work import PADDING, Affine, Blocked, Chain, Conv, Gemm, Net, TrainingStep
+from mlperf.answering import eager, eagerly
 from mlperf.harness import Arm
-from mlperf.tasks import eager, eagerly
 from tinytorch.engine import ops
 from tinytorch.engine.dispatch import use_backend
 

@@ -28,8 +28,8 @@ def ids(*shape):
     return np.random.default_rng(3).integers(0, 23, shape)
 
 
-def test_the_steps_of_a_token_are_golden(golden):
-    golden("decoder", str(Decoder(gpt(layers=1))) + "\n")
+def test_the_steps_of_a_token_are_golden(golden_plan):
+    golden_plan("decoder", str(Decoder(gpt(layers=1))) + "\n")
 
 
 def test_prompts_share_a_plan_up_to_a_power_of_two():
