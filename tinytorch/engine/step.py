@@ -44,7 +44,8 @@ class Step:
         self._x, self._y = (aligned(np.zeros(v.shape, v.dtype)) for v in graph.inputs[:2])
         self._keys = [np.zeros((), np.int64) for _ in draws]
         self._loss = aligned(np.zeros((), np.float32))
-        self._arena = aligned(np.zeros(self.program.arena_bytes, np.uint8))
+        self.arena_bytes = self.program.arena_bytes
+        self._arena = aligned(np.zeros(self.arena_bytes, np.uint8))
         self.program.fill_borders(self._arena)
         self._checks = checks(graph, 2)
         self._execute = machine.loop().execute
