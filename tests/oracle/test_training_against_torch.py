@@ -15,6 +15,7 @@ from tinytorch import (
     BinaryCrossEntropyLoss,
     Conv2d,
     CrossEntropyLoss,
+    EmbeddingLayer,
     Linear,
     MaxPool2d,
     Tensor,
@@ -126,3 +127,35 @@ def test_a_small_cnn_learns_the_same():
     np.testing.assert_allclose(head.weight.data, torch_head.weight.detach().numpy().T, atol=2e-3)
     np.testing.assert_allclose(norm.running_mean, torch_norm.running_mean.numpy(), atol=1e-4)
     np.testing.assert_allclose(norm.running_var, torch_norm.running_var.numpy(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_embeddings_learn_the_same(scale):
+    """Tokens and positions, ids seen many times, once and never, under a linear layer for ten steps."""
+    rng = np.random.default_rng(5)
+    layer, head = EmbeddingLayer(20, 8, 6, scale_embeddings=scale), Linear(8, 20)
+    tokens, positions, torch_head = torch.nn.Embedding(20, 8), torch.nn.Embedding(6, 8), torch.nn.Linear(8, 20)
+    with torch.no_grad():
+        tokens.weight.copy_(torch.tensor(layer.token_embedding.weight.data))
+        positions.weight.copy_(torch.tensor(layer.pos_encoding.position_embeddings.data))
+        torch_head.weight.copy_(torch.tensor(head.weight.data.T))
+        torch_head.bias.copy_(torch.tensor(head.bias.data))
+    parameters = [*layer.parameters(), *head.parameters()]
+    torch_parameters = [tokens.weight, positions.weight, torch_head.weight, torch_head.bias]
+    optimizer, torch_optimizer = SGD(parameters, lr=0.5), torch.optim.SGD(torch_parameters, lr=0.5)
+    start = [p.data.copy() for p in parameters[:2]]
+    for _ in range(10):
+        x, y = rng.integers(0, 15, (4, 5)) ** 2 % 17, rng.integers(0, 20, (4, 5))
+        optimizer.zero_grad()
+        loss = CrossEntropyLoss()(head(layer(x)), Tensor(y))
+        loss.backward()
+        optimizer.step()
+        torch_optimizer.zero_grad()
+        embedded = tokens(torch.tensor(x)) * (8**0.5 if scale else 1) + positions(torch.arange(5))
+        torch_loss = torch.nn.functional.cross_entropy(torch_head(embedded).flatten(0, 1), torch.tensor(y).flatten())
+        torch_loss.backward()
+        torch_optimizer.step()
+        np.testing.assert_allclose(loss.item(), torch_loss.item(), rtol=1e-5)
+    for p, torch_p, before in zip(parameters, torch_parameters, start):
+        assert nmse(p.data - before, torch_p.detach().numpy() - before) <= 100 * BOUND[np.float32]
+    np.testing.assert_array_equal(layer.token_embedding.weight.data[17:], start[0][17:])  # never seen

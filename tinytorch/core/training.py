@@ -30,7 +30,9 @@ class Captured(Protocol):
 
     grad_clip_norm: float | None
     grad_clip_value: float | None
-    arena_bytes: int  # what it holds besides the model
+
+    @property
+    def arena_bytes(self) -> int: ...
 
     def fits(self, x: np.ndarray, y: np.ndarray) -> bool: ...
     def __call__(self, x: np.ndarray, y: np.ndarray) -> float: ...

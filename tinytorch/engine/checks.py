@@ -18,7 +18,7 @@ def checks(graph: Graph, count: int) -> list[Check]:
 
     PlanError where integers that an op checks are computed on the way: nobody could look at them in between.
     """
-    found = []
+    found: dict[tuple, Check] = {}  # layers that look up the same ids in tables of one shape share a check
     for node in graph.nodes:
         if OPS[node.op].check is None:
             continue
@@ -34,10 +34,11 @@ def checks(graph: Graph, count: int) -> list[Check]:
                     f"plan: input {i} of {node.op} is computed on the way, where nothing can check it; make it an input"
                 )
         if places:
-            found.append(checked(node, places))
+            shapes = [v and v.shape for v in node.inputs]
+            found.setdefault((node.op, *places.items(), *shapes, *node.params.items()), checked(node, places))
         else:
             check_constants(node)
-    return found
+    return list(found.values())
 
 
 def check_constants(node: Node) -> None:

@@ -121,6 +121,8 @@ def traced(run: Callable[..., np.ndarray], batch: Batch, state: list[np.ndarray]
         return is_key
 
     graph, _ = follow(lambda: run(*batch), [*batch, *state], drawn)
+    x, y, *rest = graph.inputs
+    graph.inputs = [x, y, *rest[len(state) :], *rest[: len(state)]]  # what is written before each run comes first
     return graph, layers
 
 

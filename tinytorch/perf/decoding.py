@@ -1,0 +1,118 @@
+"""Compiled text generation: a plan that reads a prompt and one that reads a single token, over one cache.
+
+Reading many tokens at once (prefill) is bound by arithmetic, reading one (decode) by memory and by every microsecond of
+Python, so each is captured for itself (Pope et al. 2022, section 2). The cache is the state of both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinytorch.core import generation
+from tinytorch.core.attention import Past
+from tinytorch.core.autograd import no_grad
+from tinytorch.core.generation import ends
+from tinytorch.core.tensor import Tensor
+from tinytorch.core.transformer import GPT
+from tinytorch.engine.stateful import StatefulPlan, capture_stateful
+
+__all__ = ["Decoder"]
+
+
+class Decoder:
+    """A GPT captured for generating `batch` texts at once with up to `threads` threads; put into evaluation mode.
+
+    `prefill(tokens)` begins, `decode(tokens)` goes on, both give the logits of what follows; `generate` does as the
+    model's. Plans are captured when first wanted: one for single tokens, and for prompts one for each power of two,
+    which longer and shorter prompts fill up. Weights quantised to int8 are computed on integers.
+    """
+
+    def __init__(self, model: GPT, batch: int = 1, threads: int = 1) -> None:
+        if batch < 1:
+            raise ValueError(f"Decoder: batch is {batch}; give at least 1")
+        model.eval()
+        self.model, self.batch, self.threads = model, batch, threads
+        self.max_seq_len = model.max_seq_len
+        self.cache = model.new_cache(batch)
+        self._plans: dict[int, StatefulPlan] = {}
+        self._last = np.arange(batch, dtype=np.int64)  # of single tokens, each is the last
+
+    def prefill(self, tokens: Any, lengths: np.ndarray | None = None) -> np.ndarray:
+        """Begin with texts (B, T), of which the first `lengths` (B,) tokens count: logits (B, vocab_size)."""
+        tokens = self.checked(tokens, 2)
+        lengths = np.full(self.batch, tokens.shape[1], np.int64) if lengths is None else lengths
+        if not tokens.shape[1] <= self.max_seq_len:
+            raise ValueError(
+                f"Decoder: a prompt of {tokens.shape[1]} tokens does not fit the {self.max_seq_len} positions of the "
+                "model; cut it"
+            )
+        width = min(1 << (tokens.shape[1] - 1).bit_length(), self.max_seq_len)
+        whole = np.zeros((self.batch, width), np.int64)
+        whole[:, : tokens.shape[1]] = tokens
+        self.reset()
+        logits = self.plan(width)(whole, self.cache.positions(width), ends(whole, lengths))
+        self.cache.lengths += lengths
+        return logits
+
+    def decode(self, tokens: Any) -> np.ndarray:
+        """One token more for each text, (B,): logits (B, vocab_size). ValueError where the positions are used up."""
+        tokens = self.checked(tokens, 1)
+        logits = self.plan(1)(tokens[:, None], self.cache.positions(1), self._last)
+        self.cache.lengths += 1
+        return logits
+
+    def reset(self) -> None:
+        """Forget the texts. What the cache holds is written over before it is read."""
+        self.cache.lengths[...] = 0
+
+    def generate(
+        self, prompt: Any, max_new_tokens: int = 50, temperature: float = 1.0, top_k: int | None = None,
+        top_p: float | None = None, seed: int | None = None, window: int | None = None,
+    ) -> Any:  # fmt: skip
+        """The prompt and `max_new_tokens` more, as `GPT.generate`."""
+        return generation.generate(
+            self, prompt, max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, window=window
+        )
+
+    def plan(self, count: int) -> StatefulPlan:
+        """The plan for `count` tokens of each text at once, captured now if it was not before."""
+        if count not in self._plans:
+            self._plans[count] = self.capture(count)
+        return self._plans[count]
+
+    def capture(self, count: int) -> StatefulPlan:
+        """Captured on a cache full of noise, in which anything read at a wrong place would show."""
+        rng = np.random.default_rng(count)
+        noise = [rng.standard_normal(a.shape).astype(np.float32) for a in self.state()]
+        tokens = rng.integers(0, self.model.vocab_size, (self.batch, count))
+        first = (self.max_seq_len - count) // 2
+        positions = np.tile(np.arange(first, first + count), (self.batch, 1))
+        last = ends(tokens, np.full(self.batch, count))
+        caches = [Past(Tensor(keys), Tensor(values)) for keys, values in zip(noise[::2], noise[1::2])]
+
+        def run() -> np.ndarray:
+            with no_grad():
+                return self.model.next_logits(Tensor(tokens), Tensor(positions), Tensor(last), caches).data
+
+        plan = capture_stateful(run, [tokens, positions, last], noise, self.threads)
+        plan.bind(self.state())
+        return plan
+
+    def state(self) -> list[np.ndarray]:
+        return [tensor.data for layer in self.cache.caches for tensor in layer]
+
+    def checked(self, tokens: Any, ndim: int) -> np.ndarray:
+        """Tokens as int64 of this batch; ValueError for another shape."""
+        tokens = np.asarray(tokens.data if isinstance(tokens, Tensor) else tokens, np.int64)
+        if tokens.ndim != ndim or len(tokens) != self.batch or not tokens.size:
+            wanted = f"({self.batch}, positions)" if ndim == 2 else f"({self.batch},)"
+            raise ValueError(
+                f"Decoder: tokens are {tokens.shape}: they must be {wanted}; make a decoder for this batch"
+            )
+        return tokens
+
+    def __str__(self) -> str:
+        """The steps of reading a single token."""
+        return str(self.plan(1))
