@@ -54,8 +54,8 @@ class CosineSchedule:
             raise ValueError(f"CosineSchedule: total_epochs is {total_epochs}, it must be at least 1")
         if not 0 <= warmup < total_epochs:
             raise ValueError(
-                f"CosineSchedule: warmup is {warmup}, it must be from 0 to {total_epochs - 1}: an epoch at least is left "
-                "for the cosine"
+                f"CosineSchedule: warmup is {warmup}, it must be from 0 to {total_epochs - 1}: an epoch at least is "
+                "left for the cosine"
             )
         self.max_lr, self.min_lr, self.total_epochs, self.warmup = max_lr, min_lr, total_epochs, warmup
 
