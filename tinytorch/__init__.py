@@ -15,6 +15,7 @@ from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSEL
 from tinytorch.core.optimizers import SGD, Adam, AdamW, Optimizer
 from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
 from tinytorch.core.tensor import Tensor
+from tinytorch.core.tokenization import BPETokenizer, CharTokenizer, Tokenizer
 from tinytorch.core.training import CosineSchedule, Trainer, clip_grad_norm, clip_grad_value
 from tinytorch.core.transformer import GPT, MLP, LayerNorm, TransformerBlock
 from tinytorch.engine.dispatch import use_backend
@@ -35,8 +36,10 @@ __all__ = [
     "Adam",
     "AdamW",
     "AvgPool2d",
+    "BPETokenizer",
     "BatchNorm2d",
     "BinaryCrossEntropyLoss",
+    "CharTokenizer",
     "Compose",
     "Conv2d",
     "CosineSchedule",
@@ -67,6 +70,7 @@ __all__ = [
     "Tanh",
     "Tensor",
     "TensorDataset",
+    "Tokenizer",
     "Trainer",
     "TransformerBlock",
     "clip_grad_norm",

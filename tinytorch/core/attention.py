@@ -95,12 +95,10 @@ class MultiHeadAttention(Layer):
     ) -> Tensor:  # fmt: skip
         """`positions` (B, T) int64 say where the tokens stand, 0, 1, ... unless given.
 
-        With `past`, their keys and values are written there, and each token sees all up to its own position.
+        With `past`, which needs positions, keys and values are written there; each token sees all up to its own place.
         """
-        if positions is None:
-            positions = positions_of(*x.shape[:2])
         q, k, v = self.heads(x, positions)
-        if past is not None:
+        if past is not None and positions is not None:
             keys, values = (apply(ops.cache_write, *pair, positions) for pair in zip(past, (k, v)))
             out = apply(ops.cached_attention, q, keys, values, positions, scale=self.scale)
         elif mask is not None:
@@ -111,7 +109,7 @@ class MultiHeadAttention(Layer):
 
     def weights(self, x: Tensor, mask: Any = None) -> Tensor:
         """How much each position looks at each other one: (B, heads, T, T)."""
-        q, k, v = self.heads(x, positions_of(*x.shape[:2]))
+        q, k, v = self.heads(x)
         if mask is None and self.causal:
             mask = create_causal_mask(x.shape[1])
         return scaled_dot_product_attention(q, k, v, None if mask is None else for_heads(mask))[1]
@@ -120,15 +118,15 @@ class MultiHeadAttention(Layer):
     def scale(self) -> float:
         return self.head_dim**-0.5
 
-    def heads(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, x: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of x (B, T, embed_dim), each (B, heads, T, head width)."""
         if x.ndim != 3 or x.shape[2] != self.embed_dim:
             raise ValueError(f"MultiHeadAttention: x is {x.shape}: it must be (batch, positions, {self.embed_dim})")
         split = (*x.shape[:2], self.num_heads, self.head_dim)
         q, k, v = (p(x).reshape(*split).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
         if self.rotary is not None:
-            table = Tensor(self.rotary)
-            q, k = (apply(ops.rotary, h, table, positions, inverse=False) for h in (q, k))
+            places = positions_of(*x.shape[:2]) if positions is None else positions
+            q, k = (apply(ops.rotary, h, Tensor(self.rotary), places, inverse=False) for h in (q, k))
         return q, k, v
 
     def extra_repr(self) -> str:
