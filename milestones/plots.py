@@ -31,6 +31,13 @@ def panels(title: str, count: int, widths: list[float] | None = None) -> tuple[F
     return figure, list(axes)
 
 
+def grid(title: str, rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with small axes in rows and columns under a title."""
+    figure = Figure(figsize=(3.1 * columns, 3.2 * rows), layout="constrained")
+    figure.suptitle(title, fontsize=13, color=INK)
+    return figure, figure.subplots(rows, columns, squeeze=False).tolist()
+
+
 def decision_surface(axes: Axes, model: Layer, x: np.ndarray, y: np.ndarray, title: str) -> Any:
     """The model's probability over the plane, its boundary at one half, and points x (N, 2) of classes y (N,).
 
@@ -100,6 +107,17 @@ def attention_map(axes: Axes, weights: np.ndarray, rows: Sequence[str], columns:
     axes.tick_params(length=0, pad=1.5)
     axes.spines[:].set_color("#dddddd")
     return image
+
+
+def bars(axes: Axes, values: dict[str, float], title: str, unit: str) -> None:
+    """A bar for each name, from left to right, with its value at the end."""
+    names = list(values)[::-1]
+    drawn = axes.barh(names, [values[name] for name in names], 0.6, color=BLUE)
+    axes.bar_label(drawn, fmt="{:,.0f}", padding=4, fontsize=9, color=INK)
+    axes.set(title=title, xlabel=unit)
+    axes.margins(x=0.2)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def entropy(smoothing: float, classes: int) -> float:
