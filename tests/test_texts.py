@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinytorch import datasets
 from tinytorch.datasets import DataError, all_windows, fetch, text, tinyshakespeare, windows
 
 FILE = "tinyshakespeare/input.txt"

@@ -15,3 +15,4 @@ from kernels.simd.integers import *  # noqa: F403
 from kernels.simd.raw import *  # noqa: F403
 from kernels.simd.tiles import *  # noqa: F403
 from kernels.simd.vectors import *  # noqa: F403
+from kernels.simd.weights import *  # noqa: F403

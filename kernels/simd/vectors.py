@@ -134,6 +134,7 @@ vector_min = emitted(vector_f32, _TWO, extreme("<"))
 # (a) -> the largest, the smallest of its lanes
 across_max = emitted(types.float32, [vector_f32], _across(extreme(">")))
 across_min = emitted(types.float32, [vector_f32], _across(extreme("<")))
+across_add = emitted(types.float32, [vector_f32], _across(lambda builder, a, b: builder.fadd(a, b)))  # their sum
 all_finite = emitted(types.boolean, [vector_f32], _all_finite)
 # (a, b, c) -> a b + c, rounded once where the CPU can
 vector_multiply_add = emitted(vector_f32, _THREE, lambda builder, a, b, c: multiply_add(builder, a, b, c))
