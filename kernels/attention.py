@@ -20,6 +20,7 @@ from kernels.attention_tiles import (
     KEYS,
     LOG2_E,
     QUERIES,
+    WIDE,
     begin_of,
     cross,
     empty_heads,
@@ -37,7 +38,7 @@ from kernels.attention_tiles import (
 )  # fmt: skip
 from kernels.machine import CONTRACT, Floats, Ints, kernel
 from kernels.matmul import FLOPS_PER_NS
-from kernels.product import PANEL, SUM, ZEROS
+from kernels.product import SUM, ZEROS
 from kernels.program import NULL, Builder, Ref
 from kernels.registry import lowers
 
@@ -79,13 +80,13 @@ def attend(
         block = block // 2 if block % 2 == 0 else blocks - 1 - block // 2
         b, h, first = unit // blocks // heads, unit // blocks % heads, block * QUERIES
         rows = min(QUERIES, t - first)
-        width = (rows + PANEL - 1) // PANEL * PANEL
+        width = (rows + WIDE - 1) // WIDE * WIDE
         if cached:
             for i in range(width):
                 reach[i] = np.float32(max(1, min(s, positions[b * p_b + (first + min(i, rows - 1)) * p_t] + 1)))
         else:
             reaches(reach, first, rows, width, t, s, causal)
-        turn(q, begin_of(tables, Q, b, h, first), row_step(tables, Q), rows, d, np.float32(scale), turned)
+        turn(q, begin_of(tables, Q, b, h, first), row_step(tables, Q), rows, width, d, np.float32(scale), turned)
         start_weighing(top, total, width)
         target = begin_of(tables, Y, b, h, first)
         end, clear = furthest(reach, 0, width), nearest(reach, 0, width)

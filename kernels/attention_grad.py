@@ -23,6 +23,7 @@ from kernels.attention_tiles import (
     KEYS,
     LOG2_E,
     QUERIES,
+    WIDE,
     begin_of,
     cross,
     furthest,
@@ -41,7 +42,7 @@ from kernels.attention_tiles import (
 from kernels.elementwise import BLOCK as ELEMENTS
 from kernels.machine import CONTRACT, REDUCE, Floats, Ints, kernel
 from kernels.matmul import FLOPS_PER_NS
-from kernels.product import PANEL, SUM, ZEROS
+from kernels.product import SUM, ZEROS
 from kernels.program import Builder, Ref, contiguous_strides
 from kernels.registry import lowers
 
@@ -115,11 +116,11 @@ def attend_grad(
         for block in range(starts[part], starts[part + 1]):
             first = block * QUERIES
             rows = min(QUERIES, t - first)
-            width = (rows + PANEL - 1) // PANEL * PANEL
+            width = (rows + WIDE - 1) // WIDE * WIDE
             q_at, g_at = begin_of(tables, Q, b, h, first), begin_of(tables, G, b, h, first)
             reaches(reach, first, rows, width, t, s, causal)
-            turn(q, q_at, row_step(tables, Q), rows, d, np.float32(scale * LOG2_E), turned)
-            turn(g, g_at, row_step(tables, G), rows, d, np.float32(scale), turned_g)
+            turn(q, q_at, row_step(tables, Q), rows, width, d, np.float32(scale * LOG2_E), turned)
+            turn(g, g_at, row_step(tables, G), rows, width, d, np.float32(scale), turned_g)
             _row_products(
                 g, g_at, row_step(tables, G), y, begin_of(tables, Y, b, h, first), row_step(tables, Y), rows, width, d,
                 np.float32(scale), average,

@@ -26,6 +26,7 @@ from kernels.program import Builder, Ref
 PANEL, LANES = simd.PANEL, simd.LANES
 QUERIES, KEYS = 64, 64  # of a block
 GROUP = 16  # queries, or keys, that are treated alike where the causal mask cuts through a block
+WIDE = max(PANEL, GROUP)  # queries of whole panels and whole groups
 LOG2_E = math.log2(math.e)
 NOTHING = np.float32(-np.inf)
 ZERO = np.float32(0)
@@ -33,9 +34,9 @@ LINE = 3 + max(QUERIES, KEYS)  # numbers in one line of `tables`
 
 
 @njit(fastmath=CONTRACT, error_model="numpy")
-def turn(x, at, row, rows, d, factor, y):
+def turn(x, at, row, rows, width, d, factor, y):
     """y (panels, d, PANEL) = factor times the transpose of x, whose rows begin at at + i * row; zeros beyond `rows`."""
-    for first in range(0, rows, PANEL):
+    for first in range(0, width, PANEL):
         for lane in range(0, PANEL, LANES):
             i, target, e = first + lane, first * d + lane, 0
             while i + LANES <= rows and e + LANES <= d:
@@ -84,12 +85,11 @@ def keys_for(reach, first, count, j, n):
 
 @njit(fastmath=CONTRACT, error_model="numpy")
 def cross(x, at, x_rows, turned, d, reach, width, j, n, y, y_rows):
-    """y (n, QUERIES) = rows of x times turned queries (panels, d, PANEL), where a query of the panel sees the key."""
+    """y (n, QUERIES) = rows of x times turned queries (panels, d, PANEL), where a query close by sees the key."""
+    keys = simd.shift(x, at)
     for first in range(0, width, PANEL):
-        end = keys_for(reach, first, PANEL, j, n)
-        multiply(
-            simd.shift(x, at), 0, end, x_rows, 1, d, turned, first * d, PANEL, PANEL, ZEROS, y, y_rows, first
-        )  # fmt: skip
+        end = keys_for(reach, first // WIDE * WIDE, WIDE, j, n)
+        multiply(keys, 0, end, x_rows, 1, d, turned, first * d, PANEL, PANEL, ZEROS, y, y_rows, first)
 
 
 @njit(fastmath=CONTRACT, error_model="numpy")

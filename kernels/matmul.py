@@ -21,6 +21,9 @@ from kernels.registry import lowers
 K_BLOCK = 1024
 # From this many rows of A on, packing B (one pass over it) is repaid by reading it without large strides.
 PACK_ROWS = 128
+# A transposed A of so many rows is packed as well: a step along k otherwise leads that far through memory, to few sets
+# of the caches.
+PACK_TURNED = 256
 MAX_ROWS = 4096
 FLOPS_PER_NS = 100.0  # what one core does in a product, roughly; decides only how many threads are of use
 
@@ -31,7 +34,10 @@ def multiply(build: Builder, a: Ref, b: Ref, bias: Ref | None = None, activation
     packed = build.is_constant(b) or m >= PACK_ROWS or (b.strides[1] != 1 and n > 1)
     source = layout.panels(build, replace(b, shape=(1, 1, k, n), strides=(0, 0, *b.strides))) if packed else b
     b_k, b_panel = (simd.PANEL, k * simd.PANEL) if packed else (b.strides[0], simd.PANEL)
-    walk = along_matrix(m, a.strides[0], n)
+    walk, a_k = along_matrix(m, a.strides[0], n), a.strides[1]
+    if a.strides[0] == 1 and m >= PACK_TURNED and k >= PACK_ROWS:
+        a = layout.panels(build, replace(a.permute((1, 0)), shape=(1, 1, k, m), strides=(0, 0, a_k, 1)))
+        walk, a_k = walk.through_panels(k), simd.PANEL
     row_block = row_block_for(walk.m, n, walk.images)
     length, blocks = min(k, K_BLOCK), -(-k // K_BLOCK)
     c = build.empty((m, n))
@@ -39,8 +45,8 @@ def multiply(build: Builder, a: Ref, b: Ref, bias: Ref | None = None, activation
         product, a, source, build.null if bias is None else build.contiguous(bias),
         build.constant(walk.rows), build.constant(np.zeros(1, np.int64)), build.constant(walk.out_rows), c,
         walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n,
-        1, length, k - (blocks - 1) * length, a.strides[1], b_k, b_panel,
-        blocks, length * a.strides[1], length * b_k, bias is not None, activation == "relu", False, False,
+        1, length, k - (blocks - 1) * length, a_k, b_k, b_panel,
+        blocks, length * a_k, length * b_k, bias is not None, activation == "relu", False, False,
         items=walk.items(row_block, n), cost_ns=2 * m * n * k / FLOPS_PER_NS,
     )  # fmt: skip
     return c
@@ -63,6 +69,11 @@ class Walk(NamedTuple):
     def m(self) -> int:
         """Rows of an image."""
         return len(self.rows)
+
+    def through_panels(self, k: int) -> Walk:
+        """The same where A was packed: its rows are the columns of panels of k rows."""
+        r, panel = np.arange(self.m, dtype=np.int64), simd.PANEL
+        return self._replace(rows=r // panel * (k * panel) + r % panel, a_image=self.m * k)
 
     def items(self, row_block: int, n: int) -> int:
         """Work items of a product with n columns: images x panels x row blocks."""

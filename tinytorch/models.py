@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tinytorch.core.activations import ReLU, Sigmoid, Tanh
-from tinytorch.core.layers import Flatten, Linear, Sequential
+from tinytorch.core.layers import Flatten, Layer, Linear, Sequential
 from tinytorch.core.spatial import BatchNorm2d, Conv2d, MaxPool2d
 from tinytorch.core.transformer import GPT
 
@@ -118,4 +118,7 @@ class Recipe(NamedTuple):
 RECIPES = {"transformer": Recipe(600, 64, 0.003), "gpt-shakespeare": Recipe(2000, 12, 0.003)}
 
 # The nets of the milestones, which have pinned weights and a task in the competition.
-MODELS: dict[str, Callable[[], Sequential]] = {"perceptron": perceptron, "xor": xor, "mlp": mlp, "cnn": cnn}
+MODELS: dict[str, Callable[[], Layer]] = {
+    "perceptron": perceptron, "xor": xor, "mlp": mlp, "cnn": cnn, "transformer": transformer,
+    "gpt-shakespeare": gpt_shakespeare,
+}  # fmt: skip

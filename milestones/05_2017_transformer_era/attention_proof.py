@@ -2,7 +2,7 @@
 
 Each letter of the answer stands elsewhere in the question, so the position that writes it has to look there: on the map
 of attention a line falls from right to left. The settings were chosen on other random strings; the test part was
-test part was looked at once they stood.
+looked at once they stood.
 """
 
 import sys

@@ -36,6 +36,7 @@ def large(name):
     op, statistics = OPS[name], np.abs(normal(2, 16)) + np.float32(0.5)
     image, rows, ids = normal(*IMAGE), normal(512, 512), RNG.integers(0, 512, 512)
     shares = np.clip(np.abs(rows), np.float32(0.01), np.float32(0.99))
+    heads, places = normal(2, 4, 128, 32), np.tile(RNG.permutation(128), (2, 1))
     pooled = ops.max_pool2d.reference(image, **POOL)
     table = {
         "matmul": ((rows, normal(512, 64)), {}),
@@ -74,6 +75,11 @@ def large(name):
             (rows, normal(512, 512), normal(512, 512), np.abs(normal(512, 512)),
              np.array([0.01, 0.9, 0.999, 1e-8, 0.01, 1, 0.1, 0.001])), {},
         ),
+        "attention": ((heads, heads, heads), {"causal": True, "scale": 0.2}),
+        "attention_grad": ((heads, heads, heads, heads, heads), {"causal": True, "scale": 0.2}),
+        "cached_attention": ((heads, heads, heads, places), {"scale": 0.2}),
+        "cache_write": ((heads.copy(), heads[:, :, :64], places[:, :64]), {}),
+        "rotary": ((heads, normal(128, 32), places), {"inverse": False}),
         "sum": ((rows,), {"axis": (0,), "keepdims": False}),
         "sum_to": ((rows,), {"shape": (512,)}),
         "max": ((rows,), {"axis": (1,), "keepdims": True}),

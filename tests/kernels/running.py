@@ -92,7 +92,8 @@ def _run(op: str, arrays: tuple[Any, ...], params: dict[str, Any], parts: int, f
 
 def layouts(x: np.ndarray) -> list[np.ndarray]:
     """The same values row-major, in reverse axis order, with gaps between, and backwards in memory."""
-    gaps = np.full([2 * n for n in x.shape], np.nan, x.dtype)[(..., *[slice(None, None, 2) for _ in x.shape])]
+    unused = np.nan if x.dtype.kind == "f" else 99
+    gaps = np.full([2 * n for n in x.shape], unused, x.dtype)[(..., *[slice(None, None, 2) for _ in x.shape])]
     gaps[...] = x
     back = (..., *[slice(None, None, -1) for _ in x.shape])
     return [x.copy(), np.asfortranarray(x), gaps, x[back].copy()[back]]
