@@ -56,7 +56,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "53abd7559caaa7b4432e363d8bcdd04523e246761a7c6f6ad6d1f6632c77787d"
+REFERENCE_CODE_SHA256 = "5996e8e05fad97fa7eb894e679bcd49a1ff449d73a04838052183a809368e90f"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:

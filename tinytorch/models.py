@@ -79,7 +79,7 @@ def gpt_shakespeare() -> GPT:
 
     66: the 65 characters of tiny Shakespeare, and `<UNK>` as `CharTokenizer` has it.
     """
-    return GPT(66, 128, 4, 4, 64, positions="rotary")
+    return GPT(66, 128, 4, 4, 64, positions="rotary", start="pytorch")
 
 
 class Training(NamedTuple):
