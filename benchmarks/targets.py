@@ -168,7 +168,7 @@ def memory_growth(results: Iterable[Result]) -> list[Target]:
     """Tokens of the longest attention over those of the shortest, over the same of their memory: 1 is linear."""
     by_tokens = {
         r.case.work.tokens: r.peak_bytes.get(str(transformer.EAGER))
-        for r in results if r.case.memory and isinstance(r.case.work, Attention)
+        for r in results if r.threads == 1 and isinstance(r.case.work, Attention)
     }  # fmt: skip
     if len(by_tokens) < 2:
         return []

@@ -14,9 +14,9 @@ STEP = GptStep(SHAKESPEARE, 12)
 TOKEN = Token(SHAKESPEARE, 16, 48)  # looks at 17 to 48 keys, 32.5 on average
 LONG = replace(SHAKESPEARE, context=1024)
 LENGTHS = (16, 64, 256, 1024)  # of texts
-SECONDS_LONG = 1024  # a text of which reading it again for each token takes many seconds
-ATTENTION, TIMED = 4, 4096  # heads, tokens
-MEMORY = (512, 2048, 8192)  # tokens of which the memory is told, beside the time
+LONG_TEXT = 256  # tokens, from which on reading all again for each takes seconds
+HEADS, TOKENS = 4, (512, 2048, 4096, 8192)  # of attention alone
+TIMED = 4096  # tokens whose time is a target
 QUADRATIC_UP_TO = 2048  # tokens of which NumPy's reference, which holds all scores, is asked
 
 EAGER, CAPTURED, DECODER = (Contestant(OURS, name) for name in ("eager", "captured", "decoder"))
@@ -27,25 +27,23 @@ ONNX_FLOAT, ONNX_INT8 = Contestant(ONNX, "float32"), Contestant(ONNX, "int8", "i
 
 
 def cases(threads: int, quick: bool) -> list[Case]:
-    """What is compared: steps and attention with every number of threads, tokens and memory with one."""
+    """What is compared: steps and long attention with every number of threads, all else with one."""
     step = Case(GROUP, STEP, (EAGER, CAPTURED, TORCH_EAGER, NUMPY_EAGER))
-    long = attention(TIMED, memory=False)
     if threads > 1:
-        return [step, long]
+        return [step, attention(TIMED)]
     readers = (EAGER, DECODER, INT8_DECODER, TORCH_EAGER, ONNX_FLOAT, ONNX_INT8)
     token = Case(GROUP, TOKEN, readers, Contestant(NUMPY, "recomputed"))
     texts = [text(count) for count in (LENGTHS[:2] if quick else LENGTHS)]
-    sizes = MEMORY[:2] if quick else MEMORY
-    return [step, token, *texts, *([] if quick else [long]), *(attention(count, memory=True) for count in sizes)]
+    return [step, token, *texts, *map(attention, TOKENS[:2] if quick else TOKENS)]
 
 
 def text(count: int) -> Case:
     """Ours alone: what is asked is what a cache gains."""
-    return Case(GROUP, Text(LONG, count), WRITERS, Contestant(NUMPY, "eager, cache"), long=count >= SECONDS_LONG)
+    return Case(GROUP, Text(LONG, count), WRITERS, Contestant(NUMPY, "eager, cache"), long=count >= LONG_TEXT)
 
 
-def attention(count: int, memory: bool) -> Case:
+def attention(count: int) -> Case:
     """PyTorch's answer decides where NumPy's scores would take gigabytes; the tests compare both on few tokens."""
-    if count <= QUADRATIC_UP_TO:
-        return Case(GROUP, Attention(ATTENTION, count), (EAGER, TORCH_EAGER, NUMPY_EAGER), NUMPY_EAGER, memory)
-    return Case(GROUP, Attention(ATTENTION, count), (EAGER, TORCH_EAGER), TORCH_EAGER, memory, long=count > TIMED)
+    work, small = Attention(HEADS, count), count <= QUADRATIC_UP_TO
+    who = (EAGER, TORCH_EAGER, *((NUMPY_EAGER,) if small else ()))
+    return Case(GROUP, work, who, NUMPY_EAGER if small else TORCH_EAGER, memory=True, long=count > TIMED)

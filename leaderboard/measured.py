@@ -132,7 +132,7 @@ class Generation(Part):
     tokens: tuple[Count, ...]
     ttft_ns: tuple[Positive, ...]
     per_token_ns: tuple[tuple[Positive, ...], ...]
-    greedy_agreement: Share  # of the tokens, those that come out the same when the candidate keeps no cache
+    greedy_agreement: Share  # of the tokens, those that its weights also give without a cache, both in float32
 
     @model_validator(mode="after")
     def _one_entry_per_prompt(self) -> Self:

@@ -16,6 +16,7 @@ from mlperf import tasks
 from mlperf.answering import Form
 from mlperf.worker import Pair
 from tinytorch import weights
+from tinytorch.perf.quantization import weights_only
 
 
 class Compilations(event.Listener):
@@ -36,6 +37,8 @@ def pair(
 ) -> Pair:
     """Factory for `worker.py`: the task's reference and the candidate in a file, asked the samples (x, y) in another.
 
+    What a cache leaves as it is, is seen with float32 arithmetic on the candidate's weights: where inputs are rounded
+    to a grid, a last bit that differs can become a whole step and decide between two tokens that are nearly as likely.
     Both may use `threads`; the candidate takes `candidate_threads` of them, with which it was quickest. Raises
     ValueError if the candidate's file is not the one that the parent wrote.
     """
@@ -51,6 +54,9 @@ def pair(
         x, y = file["x"], file["y"]
     asked = answering.queries(x)
     opt = answering.candidate(model, form, asked[0], candidate_threads)
+    exact = weights_only(model)
+    uncached = answering.uncached(exact)
+    caching = None if uncached is None else (answering.candidate(exact, form, asked[0], candidate_threads), uncached)
     set_num_threads(threads, blas=threads)  # building the candidate left BLAS with one, but the reference may use all
     return Pair(
         ref=answering.reference(chosen.reference()),
@@ -59,5 +65,5 @@ def pair(
         told=lambda arm: chosen.metric.told(arm, asked, x, y),
         compiled=lambda: compilations.count,
         output_tokens=answering.output_tokens,
-        uncached=answering.uncached(model),
+        caching=caching,
     )

@@ -177,12 +177,11 @@ class Task:
 # Nets of 3 and 17 parameters only grow by int8 and sparse storage (measured), so both stages start switched off.
 TINY = Recipe().skipping(["quantize", "prune"])
 
-
-STRINGS = Recipe().updated({"prune": {"amount": 0.8}})
+STRINGS = Recipe().updated({"prune": {"amount": 0.8}})  # by the criterion: 90 % lose nearly all, 80 % at most 4 of 500
 
 # A window of text has 64 places to measure grids at, so few are enough. Of a network trained for 800 steps on the first
 # 80 % of the training part, int8 and 30 % of zeros raised the loss on the other 20 % by 0.20 %, 40 % by 0.54 %, 50 % by
-# 1.6 %; longer training leaves less to lose.
+# 1.6 %. One network and one split, trained less than the reference is: so 30 %, well within the 1 % allowed.
 TEXT = Recipe().updated({"quantize": {"samples": 64}, "prune": {"amount": 0.3}})
 
 
@@ -255,8 +254,8 @@ TASKS: dict[str, Task] = {
             name="gpt-shakespeare",
             dataset="tinyshakespeare",
             metric=NEXT_CHARACTER,
-            floor=1.85,
-            weights_sha256="",
+            floor=1.8,
+            weights_sha256="e151ee9c5670700509bf8129933d161612c322ee76a7e7e428f708c51baf1409",
             dataset_sha256="756823b1669266840646a04ce8e838c1e55b7cba18ef6a10f33840d0a6191726",
             source=shakespeare,
             answering=Writing(prompt_tokens=32, output_tokens=32),

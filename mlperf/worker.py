@@ -48,7 +48,8 @@ class WorkerError(RuntimeError):
 class Pair(NamedTuple):
     """What a factory returns. `told` lets an arm do the whole test set: a number or a row of numbers a sample.
 
-    Where answers are texts of `output_tokens` tokens, `uncached` is the candidate that keeps nothing between tokens.
+    Where answers are texts of `output_tokens` tokens, `caching` is the candidate with its cache and without any, both
+    at a precision at which they must write the same.
     """
 
     ref: Arm
@@ -57,7 +58,7 @@ class Pair(NamedTuple):
     told: Callable[[Arm], np.ndarray]
     compiled: Callable[[], int] = lambda: 0  # how many kernels have been compiled in this process so far
     output_tokens: int | None = None
-    uncached: Arm | None = None
+    caching: tuple[Arm, Arm] | None = None
 
 
 @dataclass(frozen=True)
@@ -217,10 +218,11 @@ def work(job: dict[str, Any], report: Callable[..., None], wait: Callable[[], No
 
 
 def generation(pair: Pair, prompts: Sequence[np.ndarray]) -> dict[str, list[Any]] | None:
-    """The candidate's answers to some prompts, token by token, and beside those it gives without a cache."""
-    if pair.output_tokens is None or pair.uncached is None:
+    """The times of the candidate's answers to some prompts, token by token, and how many the cache left as they are."""
+    if pair.output_tokens is None or pair.caching is None:
         return None
-    same = answers(pair.opt, prompts) == answers(pair.uncached, prompts)
+    with_cache, without = (answers(arm, prompts) for arm in pair.caching)
+    same = with_cache == without
     return {**token_times(pair.opt, prompts, pair.output_tokens), "same": same.sum(1).tolist()}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -169,7 +171,8 @@ def test_a_cache_that_changes_tokens_is_noticed(gpt, texts):
     uncached = WRITING.uncached(gpt)
 
     def pair(arm):
-        return Pair(arm, arm, prompts, lambda arm: answers(arm, prompts), output_tokens=6, uncached=uncached)
+        told = partial(answers, samples=prompts)
+        return Pair(arm, arm, prompts, told, output_tokens=6, caching=(arm, uncached))
 
     honest = generation(pair(WRITING.candidate(gpt, "plan", prompts[0], 1)), prompts)
     assert honest["same"] == [6] * 9 and honest["tokens"] == [6] * 9
