@@ -1,9 +1,9 @@
 """2017 to 2019, Vaswani, Radford and others: a transformer that predicts the next character learns to write.
 
 The size, the number of steps and the text are those of nanoGPT's recipe for a computer without an accelerator (Karpathy
-2022), which gives a validation loss of 1.88. What differs: rotary positions, weights that start as wide as the layers
-ask for, three times the rate. The settings were chosen on the last tenth of the training part; the validation part was
-looked at once they stood.
+2022), which gives a validation loss of 1.88. What differs: rotary positions, an output layer of its own, weights that
+start as PyTorch's layers do, three times the rate. The settings were chosen on the last tenth of the training part; the
+validation part was looked at once they stood.
 
 With --quick: `attention_proof.py`, which needs no text.
 """
@@ -74,9 +74,10 @@ def achieve(run: report.Run) -> report.Achievement:
         .data
     )
     print("\n" + "".join(f"    {line}\n" for line in sample.splitlines()))
-    speeds = writing_speeds(model, np.array(tokenizer.encode(PROMPT)))
+    speeds, same = writing_speeds(model, np.array(tokenizer.encode(PROMPT)))
     for way, tokens_per_s in speeds.items():
         print(f"  {'writes':<12} {tokens_per_s:,.0f} tokens/s, {way}")
+    print(f"  {'':<12} {'the same text in all three ways' if same else 'NOT the same text in all three ways'}")
 
     figure, (loss, writing) = plots.panels(MILESTONE.title, 2, [1.6, 1])
     plots.step_curve(loss, curve, EVERY, MILESTONE.required)
@@ -84,28 +85,29 @@ def achieve(run: report.Run) -> report.Achievement:
     run.save_plot("shakespeare", figure)
     draw_attention(run, model, tokenizer, validation[:SHOWN])
     extra = {"sample": sample, "tokens_per_s": {way: round(speed) for way, speed in speeds.items()},
-             "windows": len(x), "text_sha256": text.sha256}  # fmt: skip
+             "same_text": same, "windows": len(x), "text_sha256": text.sha256}  # fmt: skip
     return report.Achievement(model, x[:1], reached, extra)
 
 
-def writing_speeds(model: GPT, prompt: np.ndarray) -> dict[str, float]:
-    """Tokens/s that are written, greedily, until all positions of the model are filled: the median of a few rounds."""
+def writing_speeds(model: GPT, prompt: np.ndarray) -> tuple[dict[str, float], bool]:
+    """Tokens/s, greedily, until all positions of the model are filled, and whether each way writes the same text.
+
+    The median of a few rounds, in which the ways take turns.
+    """
     count, decoder = model.max_seq_len - len(prompt) + 1, Decoder(model)
     ways = {
         "without cache": lambda: model.generate(prompt, count, temperature=0, use_cache=False),
         "with cache": lambda: model.generate(prompt, count, temperature=0),
         "with cache, compiled": lambda: decoder.generate(prompt, count, temperature=0),
     }
-    texts = {way: write().data.tolist() for way, write in ways.items()}  # also loads and captures what is needed
-    if len({tuple(text) for text in texts.values()}) > 1:
-        raise ArithmeticError(f"writing_speeds: the ways do not write the same text: {texts}; one of them is wrong")
+    texts = {tuple(write().data.tolist()) for write in ways.values()}  # also loads and captures what is needed
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(ROUNDS):
         for way, write in ways.items():
             start = perf_counter()
             write()
             seconds[way].append(perf_counter() - start)
-    return {way: count / float(np.median(of_way)) for way, of_way in seconds.items()}
+    return {way: count / float(np.median(of_way)) for way, of_way in seconds.items()}, len(texts) == 1
 
 
 def draw_attention(run: report.Run, model: GPT, tokenizer: CharTokenizer, ids: np.ndarray) -> None:
