@@ -25,6 +25,7 @@ from kernels.attention_tiles import (
     cross,
     empty_heads,
     furthest,
+    gathered,
     heads,
     multiply,
     nearest,
@@ -110,12 +111,10 @@ def attend(
         _scale_rows(y, target, row_step(tables, Y), rows, d, total)
 
 
-def blocks_of_queries(
-    build: Builder, q: Ref, k: Ref, v: Ref, positions: Ref, causal: bool, scale: float
-) -> Ref:
+def blocks_of_queries(build: Builder, q: Ref, k: Ref, v: Ref, positions: Ref, causal: bool, scale: float) -> Ref:
     """q (B,H,T,D), k and v (B,H,S,D) -> (B,H,T,D). With positions (B,T), what query sees which key goes by them."""
-    q, k, v = heads(build, q), heads(build, k), heads(build, v)
     (b, h, t, d), s = q.shape, k.shape[2]
+    q, k, v = heads(build, q), gathered(build, k, t), gathered(build, v, t)
     y, blocks = empty_heads(build, q.shape), -(-t // QUERIES)
     units, cached = b * h * blocks, positions != NULL
     items, slot = min(units, MOST_ITEMS), d * QUERIES + KEYS * QUERIES + 4 * QUERIES

@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 from numba import njit
 
-from kernels import simd
+from kernels import layout, simd
 from kernels.attention import MOST_ITEMS
 from kernels.attention_tiles import (
     GROUP,
@@ -27,6 +27,7 @@ from kernels.attention_tiles import (
     begin_of,
     cross,
     furthest,
+    gathered,
     heads,
     keys_for,
     multiply,
@@ -34,6 +35,7 @@ from kernels.attention_tiles import (
     reaches,
     row_step,
     rows_of,
+    scattered,
     start_weighing,
     tables,
     turn,
@@ -188,6 +190,14 @@ def equal_parts(t: int, s: int, causal: bool, parts: int) -> list[int]:
     return [int(np.abs(so_far * parts - so_far[-1] * part).argmin()) for part in range(parts + 1)]
 
 
+def _result(flat: Ref, x: Ref, start: int = 0) -> Ref:
+    """A gradient of x (B,H,T,D) from flat[start] on, (B,T,H,D) in memory."""
+    b, h, t, d = x.shape
+    shape = b, t, h, d
+    there = replace(flat, shape=shape, strides=contiguous_strides(shape), offset=flat.offset + start)
+    return there.permute((0, 2, 1, 3))
+
+
 @lowers("attention_grad")
 def attention_grad(
     build: Builder, g: Ref, out: Ref, q: Ref, k: Ref, v: Ref, *, causal: bool, scale: float
@@ -196,25 +206,29 @@ def attention_grad(
     (b, h, t, d), s = q.shape, k.shape[2]
     if causal and t > s:
         return None
-    q, k, v, out, g = (heads(build, x) for x in (q, k, v, out, g))
-    flat = build.empty((q.size + 2 * k.size,))
+    q, out, g, k, v = *(heads(build, x) for x in (q, out, g)), gathered(build, k, t), gathered(build, v, t)
+    flat, n = build.empty((q.size + 2 * k.size,)), 2 * k.size
+    both = replace(flat, shape=(n,), offset=q.size)
+    dq, dk, dv = _result(flat, q), _result(both, k), _result(both, v, k.size)
     parts = min(-(-t // QUERIES), -(-ENOUGH_ITEMS // (b * h)))
-    sums = replace(flat, offset=q.size) if parts == 1 else build.empty((parts, 2 * k.size))
-    dq, dk, dv = (
-        replace(whole, shape=(b, n, h, d), strides=contiguous_strides((b, n, h, d)), offset=whole.offset + start)
-        .permute((0, 2, 1, 3))
-        for whole, n, start in ((flat, t, 0), (sums, s, 0), (sums, s, k.size))
-    )  # fmt: skip
+    targets: tuple[Ref, ...]
+    if parts > 1:
+        sums = build.empty((parts, n))
+        targets = _result(sums, k), _result(sums, v, k.size)
+    else:
+        targets = tuple(build.empty(x.shape) if scattered(x, t) else x for x in (dk, dv))
     units, key_blocks = b * h * parts, -(-s // KEYS)
     items, slot = min(units, MOST_ITEMS), QUERIES * (2 * d + KEYS + 5 + key_blocks + key_blocks * KEYS)
     build.step(
-        attend_grad, q, k, v, out, g, dq, dk, dv, tables(build, q, k, v, out, g, dq, dk, dv),
+        attend_grad, q, k, v, out, g, dq, *targets, tables(build, q, k, v, out, g, dq, *targets),
         build.constant(np.array(equal_parts(t, s, causal, parts), np.int64)), build.empty((items, slot)),
-        h, t, s, d, causal, scale, parts, 2 * k.size, units, items, slot,
+        h, t, s, d, causal, scale, parts, n, units, items, slot,
         items=items, cost_ns=10 * q.size * s / (2 if causal else 1) / FLOPS_PER_NS,
     )  # fmt: skip
     if parts > 1:
-        n = 2 * k.size
-        build.step(add_parts, sums, replace(flat, shape=(n,), offset=q.size), parts, n,
-                   items=-(-n // ELEMENTS), cost_ns=0.3 * parts * n)  # fmt: skip
+        build.step(add_parts, sums, both, parts, n, items=-(-n // ELEMENTS), cost_ns=0.3 * parts * n)
+    else:
+        for x, y in zip(targets, (dk, dv)):
+            if x is not y:
+                layout.copy(build, x, y)
     return flat

@@ -19,7 +19,7 @@ from kernels.program import Builder, Ref
 from kernels.registry import lowers
 
 LANES = simd.LANES
-ONE_BY_ONE = 4  # so many new tokens read the cache each for themselves; more share blocks of queries
+ONE_BY_ONE = 8  # so many new tokens read the cache each for themselves; more share blocks of queries
 KEY_NS = 0.1  # for each number of a key and its value
 COPY_NS, TURN_NS = 0.2, 0.5
 NOTHING = np.float32(-np.inf)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import registry
+from kernels import attention_tiles, registry
 from kernels.attention_grad import equal_parts
 from kernels.attention_tiles import KEYS, QUERIES
 from kernels.program import Builder
@@ -72,6 +72,12 @@ def test_more_queries_than_keys(shape):
 @given(st.integers(1, 3), st.integers(1, 150), st.integers(0, 150), st.integers(1, 70), st.booleans())
 def test_any_shape(h, t, more, d, causal):
     check(*arrays(2, h, t, t + more, d), causal, d**-0.5)
+
+
+@pytest.mark.parametrize("h", (2, 9))
+def test_keys_and_values_copied_together(h, monkeypatch):
+    monkeypatch.setattr(attention_tiles, "MANY_QUERIES", 50)
+    check(*arrays(1, h, 70, 75, 12), True, 0.3)
 
 
 def test_any_layout():
