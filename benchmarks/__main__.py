@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from benchmarks import libraries
 
-GROUPS = ("kernels", "sparse", "inference", "training", "overhead")
+GROUPS = ("kernels", "sparse", "inference", "training", "transformer", "overhead")
 EXAMPLES = """examples:
   python -m benchmarks                              everything, some minutes
   python -m benchmarks kernels inference --quick    a first impression of two groups
@@ -73,7 +73,7 @@ def measure(groups: Sequence[str], threads: Sequence[int], quick: bool) -> list[
         ]  # fmt: skip
         with_imports = "overhead" in groups and count == threads[0]
         label, extra = f"{count} thread{'s' * (count > 1)}", with_imports * (1 + overhead.ROUNDS[quick])
-        bar = tqdm(total=len(cases) * effort.rounds + extra, desc=label, unit="round", file=sys.stderr)
+        bar = tqdm(total=sum(case.rounds(effort) for case in cases) + extra, desc=label, unit="round", file=sys.stderr)
         with bar, Contest(list(libraries.FILES), count, effort) as contest:
             for case in cases:
                 bar.set_postfix_str(str(case))
@@ -94,6 +94,8 @@ def show(results: Sequence[Any], targets: Sequence[Any]) -> None:
             if part:
                 text = (sparse.summary if group == sparse.GROUP else table.group_table)(part)
                 print(f"\n{group}, {threads} thread{'s' * (threads > 1)}\n\n{text}")
+    if gains := table.cache_table(results):
+        print(f"\n{gains}")
     if line := table.limits_line([result for result in results if result.threads == 1]):
         print(f"\n{line}")
     if line := table.disturbance_line(results):

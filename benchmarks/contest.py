@@ -26,16 +26,19 @@ import numpy as np
 
 from benchmarks.libraries import FILES, NUMPY, Made, Unavailable
 from benchmarks.quiet import Watch
-from benchmarks.work import Work
+from benchmarks.transformer_work import TransformerWork
+from benchmarks.work import Work as OtherWork
 from mlperf.harness import Arm, Runner, without_gc
 from mlperf.worker import environment
 
+Work = OtherWork | TransformerWork
 Check = Literal["f32", "int8", "none"]
 F32_BOUND = 1e-4  # largest difference over largest value
 INT8_DECIBELS, INT8_AGREEMENT = 20.0, 0.98  # signal over quantisation noise, or the same likeliest class
 # A slice is longer than a tick of the system: it counts the time of a thread on another core only at ticks.
 QUIET_SLICE_S, QUIET_SHARE, QUIET_LIMIT_S = 0.012, 0.1, 0.5
 QUIET_CORES = 0.15  # what other processes may use during a round that is not done again
+LONG_ROUNDS = 3
 TIMEOUT_S, PATIENCE_S = 300.0, 5.0  # for an answer, for an end
 
 
@@ -55,15 +58,24 @@ REFERENCE = Contestant(NUMPY, "eager")
 
 @dataclass(frozen=True)
 class Case:
-    """One row: work, and who does it. The reference's answer decides who is right; it is timed where it is listed."""
+    """One row: work, and who does it. The reference's answer decides who is right; it is timed where it is listed.
+
+    `memory`: how much each holds at most is measured too. `long`: it takes seconds, so a block is one run, and the
+    rounds are few.
+    """
 
     group: str
     work: Work
     contestants: tuple[Contestant, ...]
     reference: Contestant = REFERENCE
+    memory: bool = False
+    long: bool = False
 
     def __str__(self) -> str:
         return str(self.work)
+
+    def rounds(self, effort: Effort) -> int:
+        return min(effort.rounds, LONG_ROUNDS) if self.long else effort.rounds
 
 
 class Spread(NamedTuple):
@@ -86,6 +98,7 @@ class Result:
     threads: int
     times_ns: dict[str, list[float]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    peak_bytes: dict[str, int] = field(default_factory=dict)  # what a run holds at most, where the case asks for it
     others_cores: list[float] = field(default_factory=list)  # what other processes used in each round
     repeated: int = 0  # rounds done once more because others used too much
 
@@ -118,21 +131,28 @@ FULL, QUICK = Effort(rounds=7, block_ns=20_000_000), Effort(rounds=3, block_ns=5
 
 def serve(connection: Connection, package: str, threads: int) -> None:
     """Make work ready and time blocks of it, as told, until told to end."""
-    module = import_module(f"benchmarks.libraries.{FILES[package]}")
-    if hasattr(module, "prepare"):
-        module.prepare(threads)
+    implementations: dict[tuple[type, str], Any] = {}
+    for name in FILES[package]:
+        module = import_module(f"benchmarks.libraries.{name}")
+        implementations |= module.IMPLEMENTATIONS
+        if hasattr(module, "prepare"):
+            module.prepare(threads)
     runners: dict[str, tuple[Runner, Made]] = {}
     while (message := connection.recv()) != "end":
         answer: Any = None
         match message:
             case ("make", work, variant):
-                answer = make(module, runners, work, variant, threads)
+                answer = make(implementations, runners, work, variant, threads)
             case ("calibrate", variant, block_ns):
                 answer = calibrate(runners[variant][0], block_ns)
             case ("block", variant, inner):
                 runner, made = runners[variant]
                 with without_gc():
                     answer = runner.block(inner).wall_ns / inner / made.per_run
+            case ("peak", variant):
+                _, made = runners[variant]
+                with made.around():
+                    answer = made.peak_bytes and made.peak_bytes()
             case "forget":
                 runners.clear()
         if threads > 1:
@@ -140,9 +160,11 @@ def serve(connection: Connection, package: str, threads: int) -> None:
         connection.send(answer)
 
 
-def make(module: Any, runners: dict[str, Any], work: Work, variant: str, threads: int) -> tuple[str, Any]:
+def make(
+    implementations: dict[tuple[type, str], Any], runners: dict[str, Any], work: Work, variant: str, threads: int
+) -> tuple[str, Any]:
     """("answer", array) or ("failed", why)."""
-    implementation = module.IMPLEMENTATIONS.get((type(work), variant))
+    implementation = implementations.get((type(work), variant))
     if implementation is None:
         return "failed", f"{variant} does not know {type(work).__name__}"
     try:
@@ -239,22 +261,28 @@ class Contest:
         """Check all contestants, then time those that are right. `progress` is called after each round."""
         result = Result(case, self.threads)
         entered = self.enter(case, result)
+        block_ns = self.effort.block_ns
         inner = {
-            each: self.processes[each.package].ask("calibrate", each.variant, self.effort.block_ns) for each in entered
+            each: 1 if case.long else self.processes[each.package].ask("calibrate", each.variant, block_ns)
+            for each in entered
         }
+        wanted = case.rounds(self.effort)
         rounds: list[tuple[float, dict[Contestant, float]]] = []
         watch = Watch([process.process.pid for process in self.processes.values() if process.process.pid])
-        while len(rounds) < 2 * self.effort.rounds:
+        while len(rounds) < 2 * wanted:
             order = entered if len(rounds) % 2 == 0 else entered[::-1]
             times = {each: self.processes[each.package].ask("block", each.variant, inner[each]) for each in order}
             rounds.append((watch.lap(), times))
-            if len(rounds) <= self.effort.rounds:
+            if len(rounds) <= wanted:
                 progress()
-            if sum(others <= QUIET_CORES for others, _ in rounds) == self.effort.rounds:
+            if sum(others <= QUIET_CORES for others, _ in rounds) == wanted:
                 break
-        quietest = sorted(rounds, key=lambda one: one[0])[: self.effort.rounds]
+        quietest = sorted(rounds, key=lambda one: one[0])[:wanted]
         result.times_ns = {str(each): [times[each] for _, times in quietest] for each in entered}
         result.others_cores, result.repeated = [others for others, _ in quietest], len(rounds) - len(quietest)
+        for each in entered if case.memory else ():
+            if (peak := self.processes[each.package].ask("peak", each.variant)) is not None:
+                result.peak_bytes[str(each)] = peak
         for process in self.processes.values():
             process.ask("forget")
         return result

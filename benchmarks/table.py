@@ -8,12 +8,14 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmarks import kernels
+from benchmarks import kernels, transformer
 from benchmarks.contest import QUIET_CORES, Contestant, Result, Spread
 from benchmarks.libraries import OURS
 from benchmarks.targets import Target, fraction
+from benchmarks.transformer_work import Text
 
 LIMITS = (kernels.FMA_LIMIT, kernels.DOT_LIMIT)
+MEGABYTE = 1 << 20
 UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))
 
 
@@ -46,6 +48,8 @@ def group_table(results: Sequence[Result]) -> str:
             ratio = result.ratio(name, ours) if ours and name != ours else None
             share = fraction(result) if each == kernels.REPEATED else None
             note = f"{figures(share.median)} of the limit" if share else ""
+            if name in result.peak_bytes:
+                note = f"holds {figures(result.peak_bytes[name] / MEGABYTE)} MB"
             rows.append((first, name, duration(result.median_ns(name)), spread(ratio), rate(result, name), note))
     headers = ("work", "by", "time", "time / our quickest", "Gop/s", "note")
     align = ("left", "left", "right", "right", "right", "left")
@@ -84,6 +88,18 @@ def disturbance_line(results: Sequence[Result]) -> str:
     return text + (f", {busy} of the {len(cores)} that count are disturbed; quieten the machine" if busy else "")
 
 
+def cache_table(results: Sequence[Result]) -> str:
+    """What a cache gains over reading all again, op by op and compiled; empty where no text was written."""
+    rows = []
+    for result in results:
+        if isinstance(result.case.work, Text):
+            pairs = [[str(each) for each in pair] for pair in (transformer.WRITERS[:2], transformer.WRITERS[2:])]
+            cells = [spread(result.ratio(*pair)) if set(pair) <= result.times_ns.keys() else "-" for pair in pairs]
+            rows.append((str(result.case.work.tokens), *cells))
+    headers = ("tokens", "eager: no cache / cache", "compiled: no cache / cache")
+    return tabulate(rows, headers, colalign=("right",) * 3, disable_numparse=True) if rows else ""
+
+
 def target_table(targets: Sequence[Target]) -> str:
     """All targets, reached or not."""
     rows = [
@@ -119,6 +135,7 @@ def document(results: Sequence[Result], targets: Sequence[Target], machine: dict
                 "flops": getattr(result.case.work, "flops", None),
                 "times_ns": result.times_ns,
                 "failed": result.failed,
+                "peak_bytes": result.peak_bytes,
                 "others_cores": [round(cores, 3) for cores in result.others_cores],
                 "repeated": result.repeated,
             }

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from benchmarks import inference, kernels, overhead, sparse, training
+from benchmarks import inference, kernels, overhead, sparse, training, transformer
 from benchmarks.contest import Contestant, Result, Spread
+from benchmarks.transformer_work import Attention
 from benchmarks.work import Blocked, Conv, Gemm, Net, TrainingStep
 
 LIMIT_SHARE, BEST_PEER, TWO_THREADS, INT8_GAIN = 0.85, 1.0, 1.8, 3.0
@@ -21,6 +22,7 @@ TRAINING = {"mlp": 2.0, "mnist_mlp": 1.2, "cifar_cnn": 1.5}
 TRAINING_THREADS = 2
 QUARTER, QUARTER_GAIN = 25, 1.0
 CHAIN = 1.0
+GPT_STEP, TOKEN_TORCH, TOKEN_ONNX, LONG_ATTENTION, LINEAR_MEMORY = 1.2, 3.0, 1.5, 1.0, 1.0
 
 
 class Target(NamedTuple):
@@ -145,6 +147,39 @@ def of_training(results: Sequence[Result]) -> list[Target]:
     return found
 
 
+def of_transformer(results: Sequence[Result]) -> list[Target]:
+    """A GPT's step and its single tokens, attention's time, and that its memory grows no faster than the tokens."""
+    ours = [r for r in results if r.case.group == transformer.GROUP]
+    steps = [r for r in ours if r.case.work == transformer.STEP and r.threads == TRAINING_THREADS]
+    tokens = [r for r in ours if r.case.work == transformer.TOKEN]
+    trained, readers = (transformer.EAGER, transformer.CAPTURED), (transformer.DECODER, transformer.INT8_DECODER)
+    torch, onnx = [transformer.TORCH_EAGER], (transformer.ONNX_FLOAT, transformer.ONNX_INT8)
+    found = worst("GPT step: torch eager / ours", GPT_STEP, steps, against(torch, trained))
+    found += worst("GPT token: torch eager / ours", TOKEN_TORCH, tokens, against(torch, readers))
+    found += worst("GPT token: onnxruntime / ours", TOKEN_ONNX, tokens, against(onnx, readers))
+    for result in ours:
+        if isinstance(result.case.work, Attention) and result.case.work.tokens == transformer.TIMED:
+            measure = against(torch, [transformer.EAGER])
+            found += worst(f"{result.case}: torch eager / ours", LONG_ATTENTION, [result], measure)
+    return found + memory_growth(ours)
+
+
+def memory_growth(results: Iterable[Result]) -> list[Target]:
+    """Tokens of the longest attention over those of the shortest, over the same of their memory: 1 is linear."""
+    by_tokens = {
+        r.case.work.tokens: r.peak_bytes.get(str(transformer.EAGER))
+        for r in results if r.threads == 1 and isinstance(r.case.work, Attention)
+    }  # fmt: skip
+    if len(by_tokens) < 2:
+        return []
+    few, many = min(by_tokens), max(by_tokens)
+    small, large = by_tokens[few], by_tokens[many]
+    share = many / few / (large / small) if small and large else None
+    measured = None if share is None else Spread(share, share, share)
+    name = "attention: growth of tokens / of memory"
+    return [Target(name, 1, LINEAR_MEMORY, measured, f"{few} to {many} tokens")]
+
+
 def of_overhead(results: Sequence[Result]) -> list[Target]:
     """Ops with tape."""
     chains = [r for r in results if r.case.work == overhead.CHAIN]
@@ -153,5 +188,5 @@ def of_overhead(results: Sequence[Result]) -> list[Target]:
 
 def evaluate(results: Sequence[Result]) -> list[Target]:
     """All targets that these results speak of."""
-    parts = (of_kernels, of_sparse, of_inference, of_training, of_overhead)
+    parts = (of_kernels, of_sparse, of_inference, of_training, of_transformer, of_overhead)
     return [target for part in parts for target in part(results)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from statistics import median
 
-from leaderboard.measured import Arm, Blocks, Quality, Worker
+from leaderboard.measured import Arm, Blocks, Generation, Quality, Worker
 from leaderboard.schema import Derived, Measured, Task
 
 
@@ -76,11 +76,22 @@ def quality_rel(quality: Quality, task: Task) -> float | None:
     return share if math.isfinite(share) else None
 
 
+def ttft_ms_p50(generation: Generation) -> float:
+    """Time until the first token is there, the median over the prompts, in ms."""
+    return median(generation.ttft_ns) / 1e6
+
+
+def tokens_per_s(generation: Generation) -> float | None:
+    """How quickly tokens follow the first: the inverse of the median time of one. None where none followed."""
+    times_ns = [ns for later in generation.per_token_ns for ns in later]
+    return 1e9 / median(times_ns) if times_ns else None
+
+
 def derive(measured: Measured, valid: bool) -> Derived:
     """All figures. `valid` is the verdict of `verdict.judge`: only a valid submission has a score."""
     medians = worker_medians(measured)
     queries, reference = measured.raw.queries, measured.reference
-    lowest = math.exp(min(medians))
+    lowest, generation = math.exp(min(medians)), measured.generation
     return Derived(
         worker_medians=medians,
         ratio=math.exp(median(medians)),
@@ -96,4 +107,6 @@ def derive(measured: Measured, valid: bool) -> Derived:
             math.exp(pair_median(stage.blocks)) if stage.blocks else None for stage in measured.pipeline
         ),
         score=lowest if valid else None,
+        ttft_ms_p50=ttft_ms_p50(generation) if generation else None,
+        tokens_per_s=tokens_per_s(generation) if generation else None,
     )

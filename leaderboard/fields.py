@@ -7,7 +7,7 @@ derived from a file that loads is finite. The parts themselves are in `measured.
 import re
 import unicodedata
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -24,6 +24,7 @@ SLUG_LENGTH = 40
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Integer = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 # A slug is safe as one component of a path: no separator, no dot, no leading dash.
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
@@ -33,6 +34,11 @@ Code = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$", max_length
 Utc = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 Text = Annotated[str, StringConstraints(max_length=200)]
 LongText = Annotated[str, StringConstraints(max_length=4000)]
+
+
+def added() -> Any:
+    """A field of a later version, None by default and then not written: a file made before it keeps its hash."""
+    return Field(default=None, exclude_if=lambda value: value is None)
 
 
 def slug(name: str) -> str:

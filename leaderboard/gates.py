@@ -11,7 +11,7 @@ from statistics import median
 from typing import NamedTuple
 
 from leaderboard.derive import blocks_in_order
-from leaderboard.measured import Arm, Worker
+from leaderboard.measured import Arm, Quality, Worker
 from leaderboard.schema import Division, Measured
 
 
@@ -51,14 +51,18 @@ DIRTY_BLOCKS = 0.2  # this share of disturbed blocks is tolerated
 BUSY_CPU_SHARE = 1.1  # CPU time per wall time and thread; the rest is the clocks' disagreement
 
 
-def reaches(measured: Measured, percent: int) -> bool:
+def keeps(quality: Quality, percent: int, higher_is_better: bool) -> bool:
     """Is the candidate's quality at least `percent` of the reference's? Integer counts are compared as integers."""
-    quality = measured.quality
     if quality.ref_correct is not None and quality.opt_correct is not None:
         return 100 * quality.opt_correct >= percent * quality.ref_correct
-    if measured.task.higher_is_better:
+    if higher_is_better:
         return 100 * quality.value >= percent * quality.ref_value
     return 100 * quality.value <= (200 - percent) * quality.ref_value
+
+
+def reaches(measured: Measured, percent: int) -> bool:
+    """`keeps` for a submission."""
+    return keeps(measured.quality, percent, measured.task.higher_is_better)
 
 
 def quality_tier(measured: Measured) -> int | None:
@@ -87,6 +91,28 @@ def quality_floor(measured: Measured) -> Finding | None:
         return None
     required = f"{'>=' if higher else '<='} {floor!r} ({measured.task.metric})"
     return Finding(value, required, "the task's floor holds whatever the reference does: restore the pinned weights")
+
+
+def output_length(measured: Measured) -> Finding | None:
+    """Every answer has exactly the tokens the task asks for: stopping early saves time, going on hides a bad answer."""
+    asked, generation = measured.task.output_tokens, measured.generation
+    if asked is None and generation is None:
+        return None
+    required, hint = f"{asked} tokens in every answer", "let the harness count the tokens: it asks for as many"
+    if asked is None or generation is None:
+        found = "no answers timed token by token" if generation is None else "answers in tokens that no task asked for"
+        return Finding(found, required, hint)
+    wrong = [tokens for tokens in generation.tokens if tokens != asked]
+    return Finding(wrong[0], required, hint) if wrong else None
+
+
+def greedy_agreement(measured: Measured) -> Finding | None:
+    """A cache of keys and values changes no answer: without it, in float32 both, the same tokens come out."""
+    agreement = 1.0 if measured.generation is None else measured.generation.greedy_agreement
+    if agreement == 1:
+        return None
+    hint = "the cache holds other keys and values than a run over the whole text computes: compare their logits"
+    return Finding(agreement, "1.0 of the tokens as without a cache", hint)
 
 
 def test_set_incomplete(measured: Measured) -> Finding | None:
@@ -199,6 +225,8 @@ def practice_only(measured: Measured) -> Finding | None:
 GATES: tuple[Rule, ...] = (
     quality_gate,
     quality_floor,
+    output_length,
+    greedy_agreement,
     test_set_incomplete,
     too_few_workers,
     too_few_blocks,

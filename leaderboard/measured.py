@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from leaderboard.fields import Count, Integer, LongText, Part, Positive, Sha256, Text
+from leaderboard.fields import Count, Integer, LongText, Part, Positive, Sha256, Share, Text
 
 Arm = Literal["ref", "opt"]
 
@@ -119,6 +119,34 @@ class Quality(Part):
                     f"opt_correct - ref_correct is {(self.opt_correct or 0) - (self.ref_correct or 0)}, "
                     f"but opt_only - ref_only is {gained - lost}"
                 )
+        return self
+
+
+class Generation(Part):
+    """Answers written token by token: `prompts` of them, timed as they came, in the form that was ranked.
+
+    Entry i of each list is prompt i's: how many tokens it got, the time to the first, and the times of those after it.
+    """
+
+    prompts: Positive
+    tokens: tuple[Count, ...]
+    ttft_ns: tuple[Positive, ...]
+    per_token_ns: tuple[tuple[Positive, ...], ...]
+    greedy_agreement: Share  # of the tokens, those that its weights also give without a cache, both in float32
+
+    @model_validator(mode="after")
+    def _one_entry_per_prompt(self) -> Self:
+        lists: dict[str, Sequence[object]] = {
+            "tokens": self.tokens,
+            "ttft_ns": self.ttft_ns,
+            "per_token_ns": self.per_token_ns,
+        }
+        for name, values in lists.items():
+            if len(values) != self.prompts:
+                raise ValueError(f"{name} has {len(values)} entries for {self.prompts} prompts: one per prompt")
+        for prompt, (count, later) in enumerate(zip(self.tokens, self.per_token_ns)):
+            if len(later) != max(count - 1, 0):
+                raise ValueError(f"prompt {prompt} got {count} tokens, but times of {len(later)} after the first")
         return self
 
 

@@ -1,14 +1,15 @@
-"""A submission as a file: who entered what (`Measured`), and what follows from it (`Submission`). Version 1.0.0.
+"""A submission as a file: who entered what (`Measured`), and what follows from it (`Submission`).
 
 The judged half (`derived`, `validity`, `integrity`) is never trusted on reading: `verdict.py` makes it anew from the
-measured half and compares. What was observed is described in `measured.py`. Left out until their checks exist: text
-generation (transformer) and a student's own source files.
+measured half and compares. What was observed is described in `measured.py`. Version 1.1.0 added answers that are
+written token by token and stages whose quality is no count; files of 1.0.0 are read as they are. Left out until its
+checks exist: a student's own source files.
 """
 
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from leaderboard.fields import (
     Code,
@@ -22,11 +23,14 @@ from leaderboard.fields import (
     SubmissionId,
     Text,
     Utc,
+    added,
     slug,
 )
-from leaderboard.measured import Audits, Blocks, Env, Quality, Raw, Seeds
+from leaderboard.measured import Audits, Blocks, Env, Generation, Quality, Raw, Seeds
 
-SCHEMA_VERSION: Literal["1.0.0"] = "1.0.0"
+SchemaVersion = Literal["1.0.0", "1.1.0"]
+READABLE: tuple[SchemaVersion, ...] = get_args(SchemaVersion)
+SCHEMA_VERSION: SchemaVersion = "1.1.0"
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 Division = Literal["closed", "open", "practice"]
@@ -49,7 +53,10 @@ class Submitter(Part):
 
 
 class Task(Part):
-    """What had to be solved. The gate relative to the reference is a rule; the absolute floor belongs to the task."""
+    """What had to be solved. The gate relative to the reference is a rule; the absolute floor belongs to the task.
+
+    `output_tokens` is the length of every answer, where answers are written token by token.
+    """
 
     dataset: Text
     dataset_sha256: Sha256 | None = None
@@ -58,6 +65,7 @@ class Task(Part):
     higher_is_better: bool = True
     quality_floor: float
     split_seed: Integer | None = None
+    output_tokens: Positive | None = added()
 
 
 class Reference(Part):
@@ -87,7 +95,8 @@ class Candidate(Part):
 class Stage(Part):
     """One stage of the pipeline as configured, and the model as it was after it; a stage not measured has nulls.
 
-    `blocks` times the model after this stage against the reference; its ratio is in `derived.stage_ratios`.
+    `blocks` times the model after this stage against the reference; its ratio is in `derived.stage_ratios`. Quality is
+    `correct` where answers are counted, else `value`, the task's metric.
     """
 
     stage: Slug
@@ -99,6 +108,7 @@ class Stage(Part):
     seed: Integer | None = None
     blocks: Blocks | None = None
     correct: Count | None = None
+    value: float | None = added()
     bytes: Positive | None = None
     flops: Count | None = None
 
@@ -115,7 +125,7 @@ class Harness(Part):
 class Measured(Part):
     """A submission before it is judged: everything that a run observed or was told."""
 
-    schema_version: Literal["1.0.0"] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     benchmark_version: Text  # hash of the task definition: only equal ones are ranked together
     created_utc: Utc
     submitter: Submitter
@@ -133,6 +143,7 @@ class Measured(Part):
     env: Env
     raw: Raw
     quality: Quality
+    generation: Generation | None = added()
     audits: Audits | None = None
 
     @field_validator("created_utc")
@@ -140,6 +151,15 @@ class Measured(Part):
     def _is_a_date(cls, value: str) -> str:
         datetime.strptime(value, TIME_FORMAT)
         return value
+
+    @model_validator(mode="after")
+    def _its_version_knows_what_it_says(self) -> Self:
+        generates = self.generation is not None or self.task.output_tokens is not None
+        if self.schema_version == "1.0.0" and (generates or any(stage.value is not None for stage in self.pipeline)):
+            raise ValueError(
+                "schema 1.0.0 knows neither generation nor task.output_tokens nor a stage's value: they came with 1.1.0"
+            )
+        return self
 
 
 class Derived(Part):
@@ -157,6 +177,8 @@ class Derived(Part):
     size_ratio: float
     stage_ratios: tuple[float | None, ...]
     score: float | None
+    ttft_ms_p50: float | None = added()
+    tokens_per_s: float | None = added()
 
 
 class Reason(Part):

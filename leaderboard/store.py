@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from pydantic import ValidationError
 
-from leaderboard.schema import SCHEMA_VERSION, Submission
+from leaderboard.schema import READABLE, Submission
 from leaderboard.verdict import canonical, discrepancies
 
 LARGEST_FILE = 2**20  # bytes; an honest submission has about 12 thousand, and a larger file costs the reader time
@@ -189,8 +189,8 @@ def _load(path: Path) -> tuple[Submission | None, list[tuple[str, str]]]:
     if not isinstance(content, dict):
         return None, [("SCHEMA", "not a JSON object")]
     version = content.get("schema_version")
-    if isinstance(version, str) and version != SCHEMA_VERSION:
-        return None, [("SCHEMA_VERSION", f"schema {version}; this leaderboard reads {SCHEMA_VERSION}")]
+    if isinstance(version, str) and version not in READABLE:
+        return None, [("SCHEMA_VERSION", f"schema {version}; this leaderboard reads {', '.join(READABLE)}")]
     try:
         submission = Submission.model_validate_json(data, strict=True)
         found = list(discrepancies(submission, content))

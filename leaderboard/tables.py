@@ -18,6 +18,8 @@ COLUMNS = {
     "at most": "right",
     "p50 us": "right",
     "p90 us": "right",
+    "first ms": "right",
+    "tokens/s": "right",
     "quality": "right",
     "bytes": "right",
     "smaller": "right",
@@ -25,6 +27,7 @@ COLUMNS = {
     "id": "left",
     "remarks": "left",
 }
+GENERATION_COLUMNS = ("first ms", "tokens/s")  # shown on boards where answers are written token by token
 NAME_WIDTH = 24
 REASON_WIDTH = 160
 
@@ -97,6 +100,8 @@ def _cells(entry: Entry) -> tuple[str, ...]:
         fixed(derived.ratio_hi, decimals),
         _three(derived.latency_us_p50),
         _three(derived.latency_us_p90),
+        _three(derived.ttft_ms_p50),
+        _three(derived.tokens_per_s),
         _quality(submission),
         f"{submission.candidate.bytes_stored:,}",
         _three(derived.size_ratio, "x"),
@@ -108,10 +113,13 @@ def _cells(entry: Entry) -> tuple[str, ...]:
 
 def _table(entries: Sequence[Entry]) -> str:
     """Numbers are text to tabulate already, so that a name like `1e5` stays a name."""
+    generates = any(entry.submission.generation for entry in entries)
+    shown = [name for name in COLUMNS if generates or name not in GENERATION_COLUMNS]
+    rows = [dict(zip(COLUMNS, _cells(entry))) for entry in entries]
     return tabulate(
-        [_cells(entry) for entry in entries],
-        headers=tuple(COLUMNS),
-        colalign=tuple(COLUMNS.values()),
+        [[row[name] for name in shown] for row in rows],
+        headers=shown,
+        colalign=[COLUMNS[name] for name in shown],
         disable_numparse=True,
     )
 

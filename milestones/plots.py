@@ -5,6 +5,7 @@ Each function draws into matplotlib axes; figures are made without a window syst
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from milestones.report import Curve
 from tinytorch.core.layers import Layer
 
 BLUE, ORANGE, INK = "#0072B2", "#D55E00", "#333333"
 GREEN, PINK = "#009E73", "#CC79A7"
 PROBABILITY = LinearSegmentedColormap.from_list("probability", ["#9cc9e4", "#ffffff", "#f3b991"])
+WEIGHT = LinearSegmentedColormap.from_list("weight", ["#ffffff", "#9cc9e4", BLUE, "#003a5d"])
 GRID_POINTS = 200
 
 
@@ -26,6 +29,13 @@ def panels(title: str, count: int, widths: list[float] | None = None) -> tuple[F
     figure.suptitle(title, fontsize=13, color=INK)
     axes = figure.subplots(1, count, width_ratios=widths, gridspec_kw={"wspace": 0.08}, squeeze=False)[0]
     return figure, list(axes)
+
+
+def grid(title: str, rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with small axes in rows and columns under a title."""
+    figure = Figure(figsize=(3.1 * columns, 3.2 * rows), layout="constrained")
+    figure.suptitle(title, fontsize=13, color=INK)
+    return figure, figure.subplots(rows, columns, squeeze=False).tolist()
 
 
 def decision_surface(axes: Axes, model: Layer, x: np.ndarray, y: np.ndarray, title: str) -> Any:
@@ -68,6 +78,46 @@ def loss_curve(
     axes.spines[["top", "right"]].set_visible(False)
     if len(losses) > 1:
         axes.legend(fontsize=9, frameon=False)
+
+
+def step_curve(axes: Axes, curve: Curve, smooth: int, required: float | None = None) -> None:
+    """Losses of single steps, faint; their means of `smooth` steps; and the loss on what is held out, after some."""
+    losses, watched = curve.losses, curve.watched
+    axes.plot(range(1, len(losses) + 1), losses, color=BLUE, linewidth=0.5, alpha=0.25)
+    ends = range(smooth, len(losses) + 1, smooth)
+    means = [float(np.mean(losses[end - smooth : end])) for end in ends]
+    axes.plot(np.array(ends) - (smooth - 1) / 2, means, color=BLUE, linewidth=1.8, label="training")
+    axes.plot(list(watched), list(watched.values()), "o--", color=ORANGE, linewidth=1.8, markersize=4, label="held out")
+    if required is not None:
+        axes.axhline(required, color=INK, linestyle=":", linewidth=1.2)
+        note = f"required: {required:.2f}"
+        axes.annotate(note, (1, required), (0, -4), textcoords="offset points", va="top", fontsize=9, color=INK)
+    axes.set(title="loss", xlabel="step", ylabel="nats for each token")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=9, frameon=False)
+
+
+def attention_map(axes: Axes, weights: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str) -> Any:
+    """Weights (T, S), 0 to 1: how much each row's token looks at each column's. Returns the image, for a colour bar."""
+    image = axes.imshow(weights, cmap=WEIGHT, vmin=0, vmax=1)
+    axes.set_title(title, fontsize=10)
+    axes.set_xticks(range(len(columns)), columns, fontsize=7, family="monospace")
+    axes.set_yticks(range(len(rows)), rows, fontsize=7, family="monospace")
+    axes.tick_params(length=0, pad=1.5)
+    axes.spines[:].set_color("#dddddd")
+    return image
+
+
+def bars(axes: Axes, values: dict[str, float], title: str, unit: str) -> None:
+    """A bar for each name, from left to right, with its value at the end."""
+    names = list(values)[::-1]
+    drawn = axes.barh(names, [values[name] for name in names], 0.6, color=BLUE)
+    axes.bar_label(drawn, fmt="{:,.0f}", padding=4, fontsize=9, color=INK)
+    axes.set(title=title, xlabel=unit)
+    axes.margins(x=0.2)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def entropy(smoothing: float, classes: int) -> float:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from leaderboard import StoreError, default_directory, load_all, row, write
 from mlperf import environment, report, tuning
+from mlperf.metrics import Score
 from mlperf.recipe import STAGES, RecipeError
 from mlperf.recipe import load as load_recipe
 from mlperf.submission import Division, Entry, submit
@@ -79,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         "tune", help="choose pruning by validation splits of the training part", description=tuning.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
-    tuner.add_argument("--model", required=True, metavar="MODEL", help=f"one of {', '.join(tuning.TRAINING)}")
+    tuner.add_argument("--model", required=True, metavar="MODEL", help=f"one of {', '.join(tuning.tunable())}")
     tuner.add_argument("--division", choices=tuple(tuning.TRIED), default="closed", help="default: closed")
     tuner.add_argument("--fast", action="store_true", help="two splits, twins hardly trained: a try of the command")
     return command
@@ -88,11 +89,10 @@ def parser() -> argparse.ArgumentParser:
 def run_tune(options: argparse.Namespace) -> int:
     """Try the settings on validation splits and show which is chosen. Returns the exit code."""
     task = find(options.model)
-    if task.name not in tuning.TRAINING:
-        raise UsageError(
-            f"--model {task.name} has nothing to choose, neither stage makes it smaller; known: "
-            f"{', '.join(tuning.TRAINING)}"
-        )
+    if task.name not in tuning.tunable():
+        raise UsageError(f"--model {task.name} has nothing to choose here; known: {', '.join(tuning.tunable())}")
+    if options.division == "open" and task.answering.output_tokens is not None:
+        raise UsageError(f"--division open removes channels, which --model {task.name} cannot lose; leave it out")
     tried = tuning.TRIED[options.division]
     splits, epochs = (2, 5) if options.fast else (tuning.SPLITS, None)
     compile_all()
@@ -103,12 +103,12 @@ def run_tune(options: argparse.Namespace) -> int:
     with phase("validate", splits * len(tried), "setting") as bar:
         trials = tuning.trials(task, tried, splits, epochs, bar.update)
     best = tuning.chosen(trials)
-    digits = f"{trials[0].twin} right of {len(tuning.validation_task(task, 0).data.y_test)} by the twins"
-    print(f"\n{report.trials_table(trials, best)}\n{digits}\n")
+    twins = ", ".join(str(Score(q.ref_value, q.n, q.ref_correct)) for q in trials[0].quality)
+    print(f"\n{report.trials_table(trials, best)}\n{task.metric.name} of the twins: {twins}\n")
     line = {
         "model": task.name, "division": options.division, "fast": options.fast, "splits": splits,
         "chosen": best and best.settings, "bytes": best and round(best.mean_bytes),
-        "right": best and best.right, "twin": trials[0].twin,
+        "quality": best and [q.value for q in best.quality], "twin": [q.ref_value for q in trials[0].quality],
     }  # fmt: skip
     print(json.dumps(line, separators=(",", ":")), flush=True)
     return 0 if best else 1
@@ -163,6 +163,7 @@ def run_submit(options: argparse.Namespace) -> int:
     """Optimise, measure, judge, keep, show. Returns the exit code."""
     load_1m = environment.load_1m()
     entry = entry_of(options)
+    _ = entry.task.data  # a text may have to be fetched, or cannot be had: known before anything is compiled
     directory = options.leaderboard or default_directory()
     try:
         require_writable(directory)
@@ -189,8 +190,8 @@ def run_submit(options: argparse.Namespace) -> int:
     quality, reference = submission.quality, submission.reference
     if state.layers:
         print(f"\nThe reference, layer by layer\n\n{report.profile_table(state.layers)}")
-    yardstick = (quality.ref_correct or 0, reference.bytes, reference.flops or 0)
-    print(f"\nThe pipeline, estimated stage by stage\n\n{report.waterfall(rows, yardstick, quality.n)}")
+    yardstick = Score(quality.ref_value, quality.n, quality.ref_correct), reference.bytes, reference.flops or 0
+    print(f"\nThe pipeline, estimated stage by stage\n\n{report.waterfall(rows, yardstick)}")
     print(f"\n{report.verdict(submission)}\n\n{row(submission, load_all(directory).submissions)}\n")
     print(report.last_line(submission, path), flush=True)
     return 0 if submission.validity.status == "VALID" else 1

@@ -1,46 +1,22 @@
-"""A model as a contestant: how it is executed, how it travels to a worker as files, and how it is rebuilt there.
+"""A model as a contestant: how it travels to a worker as files, and how it is rebuilt there.
 
-A candidate is its weights file plus one word, its form: "eager" (op by op on compiled kernels), "prepared" (all that
-never changes made once, steps called one by one) or "plan" (captured as a whole). Rebuilding needs nothing else: what
-is measured can be replayed.
+A candidate is its weights file plus one word, its form (`answering.py`). Rebuilding needs nothing else: what is
+measured can be replayed.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numba.core import event
 
 from kernels.threads import set_num_threads
 from mlperf import tasks
-from mlperf.harness import Arm
+from mlperf.answering import Form
 from mlperf.worker import Pair
 from tinytorch import weights
-from tinytorch.core.layers import Layer
-from tinytorch.perf.acceleration import accelerate
-from tinytorch.perf.memoization import prepare
-
-Form = Literal["eager", "prepared", "plan"]
-
-
-def reference_arm(model: Layer) -> Arm:
-    """The yard-stick: eager, NumPy backend."""
-    return Arm(tasks.eager(model), partial(tasks.eagerly, "numpy"))
-
-
-def candidate_arm(model: Layer, form: Form, example: np.ndarray, threads: int) -> Arm:
-    """A model executed in this form for queries of the example's shape, by up to `threads` threads."""
-    if form == "eager":
-        return Arm(tasks.eager(model), partial(tasks.eagerly, "numba"))
-    return Arm((prepare if form == "prepared" else accelerate)(model, example, threads))
-
-
-def queries(x: np.ndarray) -> list[np.ndarray]:
-    """Samples (N, ...) as N queries (1, ...), each an array of its own."""
-    return [np.ascontiguousarray(sample[None]) for sample in x]
+from tinytorch.perf.quantization import weights_only
 
 
 class Compilations(event.Listener):
@@ -59,8 +35,10 @@ class Compilations(event.Listener):
 def pair(
     task: str, candidate: str, candidate_sha256: str, form: Form, samples: str, threads: int, candidate_threads: int
 ) -> Pair:
-    """Factory for `worker.py`: the task's reference and the candidate in a file, asked the samples in another.
+    """Factory for `worker.py`: the task's reference and the candidate in a file, asked the samples (x, y) in another.
 
+    What a cache leaves as it is, is seen with float32 arithmetic on the candidate's weights: where inputs are rounded
+    to a grid, a last bit that differs can become a whole step and decide between two tokens that are nearly as likely.
     Both may use `threads`; the candidate takes `candidate_threads` of them, with which it was quickest. Raises
     ValueError if the candidate's file is not the one that the parent wrote.
     """
@@ -69,15 +47,23 @@ def pair(
     compilations = Compilations()
     event.register("numba:run_pass", compilations)
     chosen = tasks.find(task)
+    answering = chosen.answering
     model = chosen.build()
     weights.load(model, candidate, resize=True)
-    asked = queries(np.load(samples))
-    candidate_run = candidate_arm(model, form, asked[0], candidate_threads)
+    with np.load(samples) as file:
+        x, y = file["x"], file["y"]
+    asked = answering.queries(x)
+    opt = answering.candidate(model, form, asked[0], candidate_threads)
+    exact = weights_only(model)
+    uncached = answering.uncached(exact)
+    caching = None if uncached is None else (answering.candidate(exact, form, asked[0], candidate_threads), uncached)
     set_num_threads(threads, blas=threads)  # building the candidate left BLAS with one, but the reference may use all
     return Pair(
-        ref=reference_arm(chosen.reference()),
-        opt=candidate_run,
+        ref=answering.reference(chosen.reference()),
+        opt=opt,
         samples=asked,
-        labels=chosen.labels,
+        told=lambda arm: chosen.metric.told(arm, asked, x, y),
         compiled=lambda: compilations.count,
+        output_tokens=answering.output_tokens,
+        caching=caching,
     )

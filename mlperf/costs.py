@@ -10,16 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlperf.tasks import eager, eagerly
+from mlperf.answering import eagerly
+from mlperf.harness import Query
 from profiler.record import Row, record
 from tinytorch import weights
 from tinytorch.core.layers import Layer
+from tinytorch.core.tensor import Tensor
 
 
 class LayerCost(NamedTuple):
     """What one layer costs per query on the NumPy backend; `time_ns` is a median, without Python between the ops.
 
-    `moved_bytes` counts inputs, weights and outputs once.
+    `weight_bytes` are its own and not those of layers inside it; `moved_bytes` counts inputs, weights and outputs once.
     """
 
     name: str
@@ -30,17 +32,23 @@ class LayerCost(NamedTuple):
     time_ns: float
 
 
-def observed(model: Layer, example: np.ndarray) -> list[Row]:
+def observed(model: Layer, run: Query, example: np.ndarray) -> list[Row]:
     with record(model) as rows:
-        eager(model)(example)
+        run(example)
     return rows
 
 
-def layer_costs(model: Layer, example: np.ndarray, calls: int) -> Iterator[LayerCost]:
+def query_flops(model: Layer, run: Query, example: np.ndarray) -> int:
+    """FLOPs of one query, which `run` answers op by op with this model; a multiply-add counts 2."""
+    with eagerly("numpy"):
+        return sum(row.flops for row in observed(model, run, example))
+
+
+def layer_costs(model: Layer, run: Query, example: np.ndarray, calls: int) -> Iterator[LayerCost]:
     """The cost of each layer that computes something, in the model's order; times are medians over `calls` queries."""
     with eagerly("numpy"):
-        observed(model, example)  # fills the seam's cache
-        runs = [observed(model, example) for _ in range(calls)]
+        observed(model, run, example)  # fills the seam's cache
+        runs = [observed(model, run, example) for _ in range(calls)]
     for name, layer in model.named_modules():
         mine = [[row for row in run if row.layer == name] for run in runs]
         if sum(row.flops for row in mine[0]):
@@ -48,7 +56,7 @@ def layer_costs(model: Layer, example: np.ndarray, calls: int) -> Iterator[Layer
                 name=name,
                 kind=type(layer).__name__,
                 flops=sum(row.flops for row in mine[0]),
-                weight_bytes=sum(p.data.nbytes for p in layer.parameters()),
+                weight_bytes=sum(value.data.nbytes for value in vars(layer).values() if isinstance(value, Tensor)),
                 moved_bytes=sum(row.bytes for row in mine[0]),
                 time_ns=median(sum(row.ns for row in run) for run in mine),
             )

@@ -32,6 +32,7 @@ STEADY_BLOCKS = 4  # two neighbouring halves of so many warm-up blocks are compa
 STEADY_CHANGE = 0.1  # relative change of their medians that still counts as steady
 MOST_WARMUP_BLOCKS = 40
 QUERIES_PER_TURN = 16  # single queries: so many of one arm, then of the other
+PROMPTS_PER_WORKER = 16  # answers whose tokens are timed one by one
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,18 @@ ESTIMATE = Effort(workers=1, pairs=5, block_ns=5_000_000, queries=0)  # between 
 
 
 class Arm(NamedTuple):
-    """One of the two contestants: array in, array out; `around` is entered around each block, not each query."""
+    """One of the two contestants: array in, array out; `around` is entered around each block, not each query.
+
+    One that writes its answer token by token also shows it so (`stream`) and can be told what to write (`forced`: the
+    logits (N, T, V) at every position of texts (N, T)). Where only the answers count and not their time, `at_once`
+    queries may be asked together.
+    """
 
     run: Query
     around: Callable[[], AbstractContextManager] = nullcontext
+    stream: Callable[[np.ndarray], Iterator[np.ndarray]] | None = None
+    forced: Query | None = None
+    at_once: int = 1
 
 
 class Usage(NamedTuple):
@@ -244,15 +253,43 @@ def single_queries(
     return {"ref_ns": times["ref"], "opt_ns": times["opt"]}
 
 
+def token_times(arm: Arm, prompts: Sequence[np.ndarray], tokens: int) -> dict[str, Any]:
+    """Each token's time in the answers to some prompts: fields of the leaderboard's `Generation`, by name; in ns.
+
+    An answer should have `tokens` tokens; of one that goes on, one more is taken, so that it can be told.
+    """
+    stream = streaming(arm)
+    counts, first, later = [], [], []
+    with without_gc(), arm.around():
+        arm.run(prompts[0])
+        for prompt in prompts:
+            times, start = [], perf_counter_ns()
+            for _ in islice(stream(prompt), tokens + 1):
+                times.append(perf_counter_ns() - start)
+                start = perf_counter_ns()
+            counts.append(len(times))
+            first.append(times[0] if times else perf_counter_ns() - start)
+            later.append(times[1:])
+    return {"tokens": counts, "ttft_ns": first, "per_token_ns": later}
+
+
+def streaming(arm: Arm) -> Callable[[np.ndarray], Iterator[np.ndarray]]:
+    """How an arm writes its answer token by token. TypeError where it does not."""
+    if arm.stream is None:
+        raise TypeError("harness: the arm answers at once; to time its tokens it needs `stream`")
+    return arm.stream
+
+
 def answers(arm: Arm, samples: Sequence[np.ndarray]) -> np.ndarray:
-    """The arm's outputs for all samples, asked one by one as when timed, stacked along the first axis.
+    """The arm's outputs for all samples, stacked along the first axis; asked as when timed, or `arm.at_once` together.
 
     TypeError if the arm answers with something else than an array.
     """
     outputs = []
     with arm.around():
-        for x in samples:
-            y = arm.run(x)
+        for start in range(0, len(samples), arm.at_once):
+            some = samples[start : start + arm.at_once]
+            y = arm.run(some[0] if len(some) == 1 else np.concatenate(some))
             if type(y) is not np.ndarray:
                 raise TypeError(f"harness: the arm answered with {type(y).__name__}; it must give a NumPy array")
             outputs.append(y.copy())

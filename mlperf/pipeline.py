@@ -20,12 +20,12 @@ import numpy as np
 from leaderboard import Blocks
 from leaderboard.derive import pair_median
 from mlperf import recipe as settings
-from mlperf.candidate import Form, candidate_arm, queries, reference_arm
-from mlperf.costs import LayerCost, layer_costs, size_on_disk
-from mlperf.harness import ESTIMATE, Arm, Effort, answers, compare
-from mlperf.recipe import STAGES, Recipe
-from mlperf.tasks import Task, eager, eagerly
-from profiler.cost import flops
+from mlperf.answering import Answering, Form, eagerly
+from mlperf.costs import LayerCost, layer_costs, query_flops, size_on_disk
+from mlperf.harness import ESTIMATE, Arm, Effort, compare
+from mlperf.metrics import Score
+from mlperf.recipe import STAGES, Recipe, RecipeError
+from mlperf.tasks import Task
 from tinytorch.core.layers import Layer, Packed
 from tinytorch.perf.compression import block_prune, channel_prune, magnitude_prune, measure_sparsity
 from tinytorch.perf.finetuning import Loss, finetune
@@ -48,21 +48,26 @@ class Calibration(NamedTuple):
 
 @dataclass(frozen=True)
 class Context:
-    """All a stage may know besides its settings: the training split, what is lowered there, and the threads allowed."""
+    """All a stage may know besides its settings: the training split, what is lowered there, and the threads allowed.
+
+    `x_train` and `y_train` are lessons: what the network reads, and what it should answer. `example` is one query.
+    """
 
     x_train: np.ndarray
     y_train: np.ndarray
+    example: np.ndarray
+    answering: Answering
     loss: Loss
     threads: int = 1
 
     @classmethod
     def of(cls, task: Task, threads: int = 1) -> Context:
-        return cls(task.data.x_train, task.data.y_train, task.loss, threads)
+        x, y = task.data.x_train, task.data.y_train
+        return cls(*task.lessons(x, y), task.answering.queries(x[:1])[0], task.answering, task.loss, threads)
 
-    @property
-    def example(self) -> np.ndarray:
-        """One query, (1, ...)."""
-        return np.ascontiguousarray(self.x_train[:1])
+    def arm(self, model: Layer, form: Form, threads: int | None = None) -> Arm:
+        """A model as a contestant, with all threads unless told otherwise."""
+        return self.answering.candidate(model, form, self.example, self.threads if threads is None else threads)
 
     def calibration(self, samples: int, seed: int) -> Calibration:
         """At most `samples` training samples, drawn with a seed."""
@@ -99,10 +104,10 @@ class State:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A state as measured: blocks against the reference, right answers in the test split, bytes on disk, FLOPs."""
+    """A state as measured: blocks against the reference, quality on the test split, bytes on disk, FLOPs a query."""
 
     blocks: Blocks
-    correct: int
+    score: Score
     bytes: int
     flops: int
 
@@ -130,19 +135,20 @@ class Row:
 
 def start(model: Layer, context: Context) -> State:
     """The reference network as a candidate: the same weights, op by op on compiled kernels."""
-    return State(model, model, candidate_arm(model, "eager", context.example, context.threads), threads=context.threads)
+    return State(model, model, context.arm(model, "eager"), threads=context.threads)
 
 
-def packed(state: State, **changes: Any) -> State:
+def packed(state: State, context: Context, **changes: Any) -> State:
     """The state with some changes, its candidate made anew from them and executed eagerly."""
     changed = replace(state, **changes)
     model = changed.pack(changed.source)
-    return replace(changed, model=model, arm=Arm(eager(model), state.arm.around))
+    return replace(changed, model=model, arm=context.arm(model, "eager"))
 
 
 def profile(state: State, config: settings.Profile, context: Context) -> State:
     """Where the time goes, layer by layer, on the NumPy backend. Changes nothing."""
-    layers = tuple(layer_costs(state.model, context.example, config.calls))
+    run = context.answering.observable(state.model, "eager")
+    layers = tuple(layer_costs(state.model, run, context.example, config.calls))
     slowest = max(layers, key=lambda cost: cost.time_ns)
     return replace(
         state, layers=layers, note=f"nothing changed, compiled kernels; NumPy's slowest: {slowest.kind} {slowest.name}"
@@ -160,13 +166,16 @@ def quantize(state: State, config: settings.Quantize, context: Context) -> State
     note = "int8 weights, float32 arithmetic"
     if config.activations:
         note = f"int8 weights, uint8 activations from {len(calibration.ids)} training samples, integer arithmetic"
-    return packed(state, pack=pack, calibration=calibration, note=note)
+    return packed(state, context, pack=pack, calibration=calibration, note=note)
 
 
 def prune(state: State, config: settings.Prune, context: Context) -> State:
     """Leave out the smallest weights, or the weakest blocks or channels; if asked to, train what is left."""
     if config.method == "channels":
-        source = channel_prune(state.source, config.amount)
+        try:
+            source = channel_prune(state.source, config.amount)
+        except TypeError as error:  # a network that is no chain of layers
+            raise RecipeError(f'prune: {error}: method = "magnitude" or "blocks"') from None
     else:
         by = block_prune if config.method == "blocks" else magnitude_prune
         source = by(state.source, config.amount, config.scope)
@@ -177,7 +186,7 @@ def prune(state: State, config: settings.Prune, context: Context) -> State:
             epochs=config.finetune_epochs, lr=config.finetune_lr, seed=config.seed,
         )  # fmt: skip
         note = f"; trained {config.finetune_epochs} epochs more on the training split"
-    changed = packed(state, source=source, retrained=state.retrained or config.finetune_epochs > 0)
+    changed = packed(state, context, source=source, retrained=state.retrained or config.finetune_epochs > 0)
     if config.method == "channels":
         before, left = (sum(p.size for p in model.parameters()) for model in (state.source, source))
         return replace(changed, note=f"channels removed: {before:,} -> {left:,} parameters{note}")
@@ -190,9 +199,10 @@ def prune(state: State, config: settings.Prune, context: Context) -> State:
 
 
 def cache(state: State, config: settings.Cache, context: Context) -> State:
-    """Prepare what never changes: packed weights, folded batch norm, shape-derived tables, memory. Never answers."""
-    arm = candidate_arm(state.model, "prepared", context.example, context.threads)
-    return replace(state, arm=arm, form="prepared", note="weights packed, tables and memory laid out, steps one by one")
+    """Keep what never changes: packed weights, folded batch norm, shape-derived tables, memory; of a text that is
+    being written, the keys and values of what was read. Never answers.
+    """
+    return replace(state, arm=context.arm(state.model, "prepared"), form="prepared", note=context.answering.kept)
 
 
 def accelerate(state: State, config: settings.Accelerate, context: Context) -> State:
@@ -200,8 +210,8 @@ def accelerate(state: State, config: settings.Accelerate, context: Context) -> S
 
     The choice is kept where the candidate is rebuilt from: arithmetic in the weights' file, threads in the state.
     """
-    plans = {variant: variant.state(state, context.example) for variant in variants(state, context, config.tune)}
-    note = "one plan: fused steps in one compiled call"
+    plans = {variant: variant.state(state, context) for variant in variants(state, context, config.tune)}
+    note = context.answering.captured
     if len(plans) == 1:
         return replace(next(iter(plans.values())), note=note)
     runs = {variant.name: partial(plan.arm.run, context.example) for variant, plan in plans.items()}
@@ -224,11 +234,11 @@ class Variant(NamedTuple):
     def name(self) -> str:
         return self.arithmetic + ", dense" * self.dense + f", {self.threads} threads" * (self.threads > 1)
 
-    def state(self, state: State, example: np.ndarray) -> State:
+    def state(self, state: State, context: Context) -> State:
         """The state as this variant; without integers the codes stay what is stored, inputs are not rounded."""
         model = weights_only(state.model) if self.arithmetic == "float32" else state.model
         model = executed(model, "dense") if self.dense else model
-        arm = candidate_arm(model, "plan", example, self.threads)
+        arm = context.arm(model, "plan", self.threads)
         return replace(state, model=model, arm=arm, form="plan", threads=self.threads)
 
 
@@ -261,16 +271,19 @@ class Meter:
 
     def __init__(self, task: Task, reference: Arm, effort: Effort) -> None:
         self.task, self.reference, self.effort = task, reference, effort
-        self.samples = queries(task.data.x_test)
+        self.samples = task.answering.queries(task.data.x_test)
 
-    def correct(self, arm: Arm) -> int:
-        """Right answers on the whole test set, asked one by one."""
-        return int((self.task.labels(answers(arm, self.samples)) == self.task.data.y_test).sum())
+    def score(self, arm: Arm) -> Score:
+        """Quality on the whole test set."""
+        metric, data = self.task.metric, self.task.data
+        return metric.score(metric.told(arm, self.samples, data.x_test, data.y_test), data.y_test)
 
     def __call__(self, state: State) -> Outcome:
         timed = compare(self.reference, state.arm, self.samples, self.effort)
         blocks = Blocks(**{name: timed[name] for name in Blocks.model_fields})
-        return Outcome(blocks, self.correct(state.arm), size_on_disk(state.model), flops(state.model, self.samples[0]))
+        run = self.task.answering.observable(state.model, state.form)
+        flops = query_flops(state.model, run, self.samples[0])
+        return Outcome(blocks, self.score(state.arm), size_on_disk(state.model), flops)
 
 
 def run(
@@ -279,7 +292,7 @@ def run(
     """Run and measure all stages that are switched on; `progress(stage)` is called after each of the five."""
     reference = task.reference()
     context = Context.of(task, threads)
-    meter = Meter(task, reference_arm(reference), ESTIMATE)
+    meter = Meter(task, task.answering.reference(reference), ESTIMATE)
     state, rows = start(reference, context), []
     for name in STAGES:
         config = getattr(recipe, name)

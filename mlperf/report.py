@@ -10,11 +10,13 @@ from typing import Any
 
 from tabulate import tabulate
 
-from leaderboard import Submission
+from leaderboard import Quality, Submission
 from mlperf.costs import LayerCost
+from mlperf.metrics import Score
 from mlperf.pipeline import Outcome, Row
 from mlperf.tasks import TASKS
 from mlperf.tuning import Trial
+from tinytorch.datasets import DataError
 
 
 def tasks_table() -> str:
@@ -22,10 +24,13 @@ def tasks_table() -> str:
     rows = []
     for task in TASKS.values():
         parameters = sum(p.size for p in task.build().parameters())
-        shape = "x".join(map(str, task.data.x_test.shape[1:]))
+        try:
+            tests, shape = str(len(task.data.y_test)), "x".join(map(str, task.data.x_test.shape[1:]))
+        except DataError:
+            tests, shape = "no data", "-"
         size = f"{task.checkpoint.stat().st_size:,}" if task.checkpoint.is_file() else "missing"
-        rows.append((task.name, task.dataset, len(task.data.y_test), shape, f"{parameters:,}", size, task.metric,
-                     f"{task.floor:.0%}", task.weights_sha256[:12]))  # fmt: skip
+        rows.append((task.name, task.dataset, tests, shape, f"{parameters:,}", size, task.metric.name,
+                     task.metric.bound(task.floor), task.weights_sha256[:12]))  # fmt: skip
     headers = ("model", "data", "test", "input", "parameters", "bytes", "metric", "floor", "weights sha256")
     right = "right"
     align = ("left", "left", right, right, right, right, "left", right, "left")
@@ -33,15 +38,22 @@ def tasks_table() -> str:
 
 
 def trials_table(trials: Sequence[Trial], best: Trial | None) -> str:
-    """A line for each setting tried: mean size, and in each validation part how many right answers more or fewer."""
+    """A line for each setting tried: mean size, and in each validation part how much quality is gained or lost."""
     rows = []
     for trial in trials:
-        change = " ".join(f"{right - twin:+d}" for right, twin in zip(trial.right, trial.twin))
+        change = " ".join(map(gained, trial.quality))
         verdict = "chosen" if trial is best else "passes" if trial.passes else "fails"
         settings = ", ".join(f"{name} {value}" for name, value in trial.settings.items())
         rows.append((settings, f"{trial.mean_bytes:,.0f}", change, verdict))
     align = ("left", "right", "right", "left")
-    return tabulate(rows, ("prune", "bytes", "right answers", "gate"), colalign=align, disable_numparse=True)
+    return tabulate(rows, ("prune", "bytes", "quality", "gate"), colalign=align, disable_numparse=True)
+
+
+def gained(quality: Quality) -> str:
+    """Right answers more or fewer than the reference's, or the change of the loss."""
+    if quality.opt_correct is None or quality.ref_correct is None:
+        return f"{quality.value / quality.ref_value - 1:+.2%}"
+    return f"{quality.opt_correct - quality.ref_correct:+d}"
 
 
 def profile_table(layers: Sequence[LayerCost]) -> str:
@@ -56,11 +68,11 @@ def profile_table(layers: Sequence[LayerCost]) -> str:
     return tabulate(rows, headers, colalign=("left", "left", *["right"] * 5), disable_numparse=True)
 
 
-def waterfall(rows: Sequence[Row], reference: tuple[int, int, int], tests: int) -> str:
-    """One line per stage; `step` compares it with the one before. `reference` is (correct, bytes, FLOPs)."""
-    correct, size, flops = reference
+def waterfall(rows: Sequence[Row], reference: tuple[Score, int, int]) -> str:
+    """One line per stage; `step` compares it with the one before. `reference` is (quality, bytes, FLOPs)."""
+    score, size, flops = reference
     table: list[tuple[str, ...]] = [
-        ("reference", "1.00x", "", f"{correct}/{tests}", f"{size:,}", f"{flops:,}", "NumPy, op by op")
+        ("reference", "1.00x", "", str(score), f"{size:,}", f"{flops:,}", "NumPy, op by op")
     ]
     before = 0.0
     for row in rows:
@@ -70,18 +82,18 @@ def waterfall(rows: Sequence[Row], reference: tuple[int, int, int], tests: int) 
         log_ratio = row.outcome.log_ratio
         marks = [mark for mark, true in (("emulated", row.emulated), ("retrained", row.retrained)) if true]
         note = f"{row.note} ({', '.join(marks)})" if marks else row.note
-        table.append((row.stage, *cells(row.outcome, log_ratio, log_ratio - before, tests), note))
+        table.append((row.stage, *cells(row.outcome, log_ratio, log_ratio - before), note))
         before = log_ratio
-    headers = ("stage", "ratio", "step", "correct", "bytes", "FLOPs", "what it did")
+    quality = "loss" if score.correct is None else "correct"
+    headers = ("stage", "ratio", "step", quality, "bytes", "FLOPs", "what it did")
     return tabulate(table, headers, colalign=("left", *["right"] * 5, "left"), disable_numparse=True)
 
 
-def cells(outcome: Outcome, log_ratio: float, log_step: float, tests: int) -> tuple[str, ...]:
+def cells(outcome: Outcome, log_ratio: float, log_step: float) -> tuple[str, ...]:
     """A measured stage; a step below 1 made it slower and is marked."""
     factor = times(math.exp(log_step))
     step = f"{factor} slower" if float(factor[:-1]) < 1 else factor
-    counts = (f"{outcome.correct}/{tests}", f"{outcome.bytes:,}", f"{outcome.flops:,}")
-    return (times(math.exp(log_ratio)), step, *counts)
+    return times(math.exp(log_ratio)), step, str(outcome.score), f"{outcome.bytes:,}", f"{outcome.flops:,}"
 
 
 def times(ratio: float) -> str:
@@ -120,4 +132,6 @@ def last_line(submission: Submission, path: Path) -> str:
         "reference_bytes": submission.reference.bytes,
         "retrained": submission.candidate.retrained,
     }
+    if submission.generation is not None:
+        content |= {"ttft_ms_p50": derived.ttft_ms_p50, "tokens_per_s": derived.tokens_per_s}
     return json.dumps(content, separators=(",", ":"), allow_nan=False)

@@ -6,7 +6,6 @@ here.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from leaderboard import (
     Candidate,
+    Generation,
     Measured,
     Quality,
     Queries,
@@ -34,11 +34,13 @@ from leaderboard import (
 )
 from leaderboard import Task as TaskRecord
 from mlperf import environment, pipeline, tasks
+from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
+from mlperf.metrics import Metric, sha256_of
 from mlperf.recipe import Recipe
 from mlperf.tasks import Task
 from mlperf.worker import Job, Report, measure
-from profiler.cost import flops, parameters
+from profiler.cost import parameters
 from tinytorch import weights
 from tinytorch.core.layers import Layer, Packed
 from tinytorch.datasets import SPLIT_SEED
@@ -63,10 +65,6 @@ class Entry:
         return PRACTICE if self.fast else RANKED
 
 
-def sha256_of(integers: Any) -> str:
-    return hashlib.sha256(np.asarray(integers, "<i8").tobytes()).hexdigest()
-
-
 def seeds_of(entry: Entry) -> Seeds:
     """The recipe fixes which data calibrate; order of queries and of arms are drawn anew for every run."""
     return Seeds(data=entry.recipe.quantize.seed, order=secrets.randbelow(2**32), schedule=secrets.randbelow(2**32))
@@ -76,9 +74,9 @@ def run_workers(
     entry: Entry, state: pipeline.State, seeds: Seeds, folder: Path, progress: Callable[[], object]
 ) -> list[Report]:
     """Measure the candidate in fresh processes, one after another. `progress()` is called after each pair of blocks."""
-    candidate, samples = folder / "candidate.safetensors", folder / "samples.npy"
+    candidate, samples = folder / "candidate.safetensors", folder / "samples.npz"
     weights.save(state.model, candidate)
-    np.save(samples, entry.task.data.x_test)
+    np.savez(samples, x=entry.task.data.x_test, y=entry.task.data.y_test)
     arguments = {
         "task": entry.task.name,
         "candidate": str(candidate),
@@ -97,29 +95,27 @@ def run_workers(
     return reports
 
 
-def quality_of(reports: Sequence[Report], truth: np.ndarray) -> Quality:
-    """Right answers on the whole test set, from the worker whose candidate did worst, should they differ."""
+def quality_of(reports: Sequence[Report], metric: Metric, truth: np.ndarray) -> Quality:
+    """Quality on the whole test set, from the worker whose candidate did worst, should they differ."""
+    told = [np.asarray(report.opt_told) for report in reports]
+    worst = metric.worst(told, truth)
+    return metric.quality(np.asarray(reports[worst].ref_told), told[worst], truth)
 
-    def right(labels: list[int]) -> np.ndarray:
-        return np.asarray(labels) == truth
 
-    worst = min(reports, key=lambda report: right(report.opt_labels).sum())
-    ref, opt = right(worst.ref_labels), right(worst.opt_labels)
-    return Quality(
-        n=len(opt),
-        ref_correct=int(ref.sum()),
-        opt_correct=int(opt.sum()),
-        ref_only=int((ref & ~opt).sum()),
-        opt_only=int((opt & ~ref).sum()),
-        value=float(opt.mean()),
-        ref_value=float(ref.mean()),
-        labels_sha256=sha256_of(worst.opt_labels),
-    )
+def generation_of(reports: Sequence[Report], output_tokens: int | None) -> Generation | None:
+    """The tokens that all workers timed, and the share of them that the cache did not change."""
+    found = [report.generation for report in reports if report.generation is not None]
+    if output_tokens is None or not found:
+        return None
+    together: dict[str, Any] = {name: [entry for one in found for entry in one[name]] for name in found[0]}
+    same = together.pop("same")
+    return Generation(prompts=len(same), greedy_agreement=sum(same) / (len(same) * output_tokens), **together)
 
 
 def stage_of(row: pipeline.Row) -> Stage:
     """A line of the waterfall as the file keeps it."""
     outcome, calibration = row.outcome, row.calibration
+    score = outcome.score if outcome else None
     return Stage(
         stage=row.stage,
         enabled=outcome is not None,
@@ -129,7 +125,8 @@ def stage_of(row: pipeline.Row) -> Stage:
         calibration_n=len(calibration.ids) if calibration else None,
         seed=row.settings.get("seed"),
         blocks=outcome.blocks if outcome else None,
-        correct=outcome.correct if outcome else None,
+        correct=score.correct if score else None,
+        value=score.value if score and score.correct is None else None,
         bytes=outcome.bytes if outcome else None,
         flops=outcome.flops if outcome else None,
     )
@@ -181,7 +178,7 @@ def submit(
         reports = run_workers(entry, state, seeds, folder, progress)
         candidate = folder / "candidate.safetensors"
         candidate_bytes, candidate_sha256 = candidate.stat().st_size, weights.sha256(candidate)
-    pools = reports[0].pools
+    pools, example = reports[0].pools, task.answering.queries(task.data.x_train[:1])[0]
     measured = Measured(
         benchmark_version=task.version,
         created_utc=utc_now(),
@@ -194,9 +191,11 @@ def submit(
             dataset=task.dataset,
             dataset_sha256=task.data.sha256,
             n_test=len(task.data.y_test),
-            metric=task.metric,
+            metric=task.metric.name,
+            higher_is_better=task.metric.higher_is_better,
             quality_floor=task.floor,
             split_seed=SPLIT_SEED if task.dataset.startswith("digits") else None,
+            output_tokens=task.answering.output_tokens,
         ),
         reference=Reference(
             id=f"{task.name}-numpy-eager",
@@ -204,13 +203,13 @@ def submit(
             code_sha256=tasks.reference_code_sha256(),
             n_params=parameters(reference),
             bytes=task.checkpoint.stat().st_size,
-            flops=flops(reference, task.data.x_train[:1]),
+            flops=query_flops(reference, task.answering.observable(reference, "eager"), example),
         ),
         candidate=Candidate(
             checkpoint_sha256=candidate_sha256,
             nonzero_params=nonzero(state.model),
             bytes_stored=candidate_bytes,
-            flops=flops(state.model, task.data.x_train[:1]),
+            flops=query_flops(state.model, task.answering.observable(state.model, state.form), example),
             weight_dtypes=dtypes_of(state.model),
             retrained=state.retrained,
             pruned=nonzero(state.model) < nonzero(reference) and entry.recipe.prune.enabled,
@@ -228,6 +227,7 @@ def submit(
             ),
             calibration_kernel_ns=min(report.calibration_kernel_ns for report in reports),
         ),
-        quality=quality_of(reports, task.data.y_test),
+        quality=quality_of(reports, task.metric, task.data.y_test),
+        generation=generation_of(reports, task.answering.output_tokens),
     )
     return finalise(measured, list(pin_reasons(task)))

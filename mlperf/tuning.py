@@ -2,7 +2,8 @@
 
 The training part is split, stratified, into a part to fit and a part to validate, several times. The pinned reference
 saw the whole training part, so figures of it there would flatter: for each split a twin is trained on the part to fit,
-as the reference was, and takes its place. So what is measured is a recipe on networks like the reference.
+as the reference was, and takes its place. So what is measured is a recipe on networks like the reference. Where data
+can be drawn without end, no twin is needed: the part to validate is drawn, and is new to the reference itself.
 
 The criterion: a setting would pass the competition's gate on every one of the validation parts, and so would every
 setting that leaves out less and is like it otherwise, since one digit more or less decides and one lucky setting says
@@ -17,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard.gates import GATE_PERCENT
+from leaderboard import Quality
+from leaderboard.gates import GATE_PERCENT, keeps
 from mlperf import pipeline
 from mlperf.costs import size_on_disk
 from mlperf.recipe import Recipe
-from mlperf.tasks import Task
+from mlperf.tasks import TASKS, Task
 from tinytorch import datasets
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.layers import Layer
@@ -35,7 +37,7 @@ KEPT_PERCENT = GATE_PERCENT["closed"]  # for the open division too, whose own ga
 Settings = dict[str, Any]
 # What is tried, by division: how much is left out, and for how long the rest is then trained.
 TRIED: dict[str, list[Settings]] = {
-    "closed": [{"amount": amount} for amount in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)],
+    "closed": [{"amount": amount} for amount in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)],
     "open": [
         {"method": "channels", "amount": amount, "finetune_epochs": epochs}
         for epochs in (20, 60)
@@ -46,37 +48,48 @@ TRIED: dict[str, list[Settings]] = {
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting on all splits: bytes on disk, and right answers of candidate and twin in each validation part."""
+    """A setting on all splits: bytes on disk, and quality beside the twin's in each validation part."""
 
     settings: Settings
     bytes: tuple[int, ...]
-    right: tuple[int, ...]
-    twin: tuple[int, ...]
+    quality: tuple[Quality, ...]
+    higher_is_better: bool = True
 
     @property
     def passes(self) -> bool:
-        """Whether it keeps enough of the twin's right answers in every split, in whole numbers as the gate counts."""
-        return all(100 * right >= KEPT_PERCENT * twin for right, twin in zip(self.right, self.twin))
+        """Whether it keeps enough of the twin's quality in every split, as the gate judges."""
+        return all(keeps(quality, KEPT_PERCENT, self.higher_is_better) for quality in self.quality)
 
     @property
     def mean_bytes(self) -> float:
         return sum(self.bytes) / len(self.bytes)
 
 
+def tunable() -> tuple[str, ...]:
+    """The tasks with settings to choose here."""
+    return tuple(name for name, task in TASKS.items() if name in TRAINING or task.fresh)
+
+
 def validation_task(task: Task, seed: int, fraction: float = FRACTION) -> Task:
-    """The task with a split of its training part as its data: nothing can reach the digits that are counted."""
+    """The task with a split of its training part as its data, or with data drawn anew: nothing can reach what is
+    counted.
+    """
     other = replace(task)
-    other.__dict__["data"] = datasets.validation_split(task.data, seed, fraction)
+    other.__dict__["data"] = task.fresh(seed) if task.fresh else datasets.validation_split(task.data, seed, fraction)
     return other
 
 
 def twin(task: Task, seed: int, epochs: int | None = None) -> Layer:
-    """The task's network, trained on its training part as the reference was on the whole."""
+    """The task's network, trained on its training part as the reference was on the whole; the reference where that has
+    not seen the part to validate.
+    """
+    if task.fresh:
+        return task.reference()
     how = TRAINING[task.name]
     epochs = how.epochs if epochs is None else epochs
     np.random.seed(seed)
     model = task.build()
-    data = TensorDataset(task.data.x_train, task.data.y_train)
+    data = TensorDataset(*task.lessons(task.data.x_train, task.data.y_train))
     schedule = CosineSchedule(how.max_lr, how.min_lr, epochs)
     trainer = Trainer(model, AdamW(model.parameters(), weight_decay=how.weight_decay), task.loss, schedule)
     batches = DataLoader(data, batch_size=how.batch_size, shuffle=True, seed=seed)
@@ -95,8 +108,10 @@ def candidate(model: Layer, task: Task, recipe: Recipe) -> Layer:
     return state.model
 
 
-def right(model: Layer, task: Task) -> int:
-    return int((task.labels(model.predict(task.data.x_test)) == task.data.y_test).sum())
+def told(model: Layer, task: Task) -> np.ndarray:
+    """What a network makes of the validation part."""
+    data, samples = task.data, task.answering.queries(task.data.x_test)
+    return task.metric.told(task.answering.candidate(model, "eager", samples[0], 1), samples, data.x_test, data.y_test)
 
 
 def trials(
@@ -108,17 +123,21 @@ def trials(
 ) -> list[Trial]:
     """Every setting on every split; `progress()` is called after each pair. `epochs` shortens the twins' training."""
 
-    def of_split(seed: int) -> Iterator[tuple[int, int, int]]:
+    def of_split(seed: int) -> Iterator[tuple[int, Quality]]:
         mine = validation_task(task, seed)
         model = twin(mine, seed, epochs)
-        of_twin = right(model, mine)
+        of_twin = told(model, mine)
         for settings in tried:
             made = candidate(model, mine, Recipe().updated({"prune": settings}))
             progress()
-            yield size_on_disk(made), right(made, mine), of_twin
+            yield size_on_disk(made), task.metric.quality(of_twin, told(made, mine), mine.data.y_test)
 
     columns = [list(of_split(seed)) for seed in range(splits)]
-    return [Trial(settings, *zip(*row)) for settings, row in zip(tried, zip(*columns))]
+    better = task.metric.higher_is_better
+    return [
+        Trial(settings, tuple(size for size, _ in row), tuple(quality for _, quality in row), better)
+        for settings, row in zip(tried, zip(*columns))
+    ]
 
 
 def chosen(tried: Sequence[Trial]) -> Trial | None:

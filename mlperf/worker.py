@@ -27,7 +27,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from mlperf.harness import Arm, Effort, answers, compare, single_queries
+from mlperf.harness import PROMPTS_PER_WORKER, Arm, Effort, answers, compare, single_queries, token_times
 
 # Everything else of the parent's environment stays behind, so that no variable can favour an arm unseen.
 INHERITED = (
@@ -46,13 +46,19 @@ class WorkerError(RuntimeError):
 
 
 class Pair(NamedTuple):
-    """What a factory returns. `labels` turns stacked outputs into one integer per sample."""
+    """What a factory returns. `told` lets an arm do the whole test set: a number or a row of numbers a sample.
+
+    Where answers are texts of `output_tokens` tokens, `caching` is the candidate with its cache and without any, both
+    at a precision at which they must write the same.
+    """
 
     ref: Arm
     opt: Arm
     samples: Sequence[np.ndarray]
-    labels: Callable[[np.ndarray], np.ndarray]
+    told: Callable[[Arm], np.ndarray]
     compiled: Callable[[], int] = lambda: 0  # how many kernels have been compiled in this process so far
+    output_tokens: int | None = None
+    caching: tuple[Arm, Arm] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,15 +75,20 @@ class Job:
 
 
 class Report(NamedTuple):
-    """What a worker found: fields of the leaderboard's `Worker`, of its `Queries`, and the labels of both arms."""
+    """What a worker found: fields of the leaderboard's `Worker`, of its `Queries`, and what both arms told.
+
+    `generation` holds lists, an entry a prompt: those of the leaderboard's `Generation`, and how many tokens were the
+    `same` without a cache.
+    """
 
     worker: dict[str, Any]
     queries: dict[str, list[int]]
     trace: list[int]
-    ref_labels: list[int]
-    opt_labels: list[int]
+    ref_told: list[Any]
+    opt_told: list[Any]
     pools: dict[str, Any]
     calibration_kernel_ns: int
+    generation: dict[str, list[Any]] | None = None
 
 
 # -- the parent's side -------------------------------------------------------------------------------------------------
@@ -198,11 +209,21 @@ def work(job: dict[str, Any], report: Callable[..., None], wait: Callable[[], No
         "worker": timed,
         "queries": single_queries(pair.ref, pair.opt, trace, effort.queries_per_worker, job["first"]),
         "trace": order.tolist(),
-        "ref_labels": pair.labels(answers(pair.ref, pair.samples)).tolist(),
-        "opt_labels": pair.labels(answers(pair.opt, pair.samples)).tolist(),
+        "ref_told": pair.told(pair.ref).tolist(),
+        "opt_told": pair.told(pair.opt).tolist(),
         "pools": thread_pools(),
         "calibration_kernel_ns": calibration_kernel_ns(),
+        "generation": generation(pair, trace[:PROMPTS_PER_WORKER]),
     }
+
+
+def generation(pair: Pair, prompts: Sequence[np.ndarray]) -> dict[str, list[Any]] | None:
+    """The times of the candidate's answers to some prompts, token by token, and how many the cache left as they are."""
+    if pair.output_tokens is None or pair.caching is None:
+        return None
+    with_cache, without = (answers(arm, prompts) for arm in pair.caching)
+    same = with_cache == without
+    return {**token_times(pair.opt, prompts, pair.output_tokens), "same": same.sum(1).tolist()}
 
 
 def thread_pools() -> dict[str, Any]:

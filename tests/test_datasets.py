@@ -12,7 +12,9 @@ SHA256 = {
     "xor": "76d2cc12c0ad1fda453dc3a87d32a8787c71979174ee546e56e20d1572ad1140",
     "digits": "dbd2016a79d31cbf7b0a18263b6e4cb0df280dec3e3179592e0746348aad1c23",
     "digits-images": "14f7bf4d3751a82fadfac5694f4d46b43e2364ffa6b9fc302763442c622f584f",
+    "reversal": "c8d48efffed5f47e4154ebfde48daef928304b7e26d5aea992dc7ed623d2953a",
 }
+each_classified = pytest.mark.parametrize("name", sorted(datasets.DATASETS.keys() - {"reversal"}))
 each = pytest.mark.parametrize("name", sorted(datasets.DATASETS))
 
 
@@ -25,7 +27,7 @@ def test_the_data_are_always_the_same(name):
 def test_shapes_dtypes_and_names(name):
     data = datasets.load(name)
     assert data.name == name
-    assert data.x_train.dtype == data.x_test.dtype == np.float32
+    assert data.x_train.dtype == data.x_test.dtype == (np.int64 if name == "reversal" else np.float32)
     assert data.y_train.dtype == data.y_test.dtype == np.int64
     assert len(data.x_train) == len(data.y_train) and len(data.x_test) == len(data.y_test)
     assert data.x_train.flags.c_contiguous and data.x_train.shape[1:] == data.x_test.shape[1:]
@@ -38,7 +40,7 @@ def test_no_test_point_was_trained_on(name):
     assert not any(row.tobytes() in train for row in data.x_test)
 
 
-@each
+@each_classified
 def test_every_class_is_in_both_parts(name):
     data = datasets.load(name)
     whole = np.concatenate([data.y_train, data.y_test])
@@ -95,5 +97,52 @@ def test_the_digest_tells_apart_shape_dtype_and_values():
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="unknown data set 'mnist'; known: clusters, xor, digits, digits-images"):
+    known = "clusters, xor, digits, digits-images, reversal"
+    with pytest.raises(ValueError, match=rf"unknown data set 'mnist'; known: {known}; .* datasets.tinyshakespeare\(\)"):
         datasets.load("mnist")
+
+
+# -- reversal ---------------------------------------------------------------------------------------------------------
+
+
+def test_answers_are_the_strings_backwards():
+    data = datasets.load("reversal")
+    assert data.x_train.shape == (20_000, 17) and data.y_train.shape == (20_000, 16) and data.x_test.shape == (500, 17)
+    x, y = np.concatenate([data.x_train, data.x_test]), np.concatenate([data.y_train, data.y_test])
+    assert (x[:, -1] == datasets.SEPARATOR).all() and x[:, :-1].max() == 26 and x.max() < datasets.REVERSAL_VOCABULARY
+    for prompt, answer in zip(x[:2000], y[:2000]):
+        letters = prompt[:-1][prompt[:-1] != datasets.PAD]
+        assert 4 <= len(letters) <= 16 and (prompt[: 16 - len(letters)] == datasets.PAD).all()
+        np.testing.assert_array_equal(answer[: len(letters)], letters[::-1])
+        assert (answer[len(letters) :] == datasets.PAD).all()
+    assert len({row.tobytes() for row in x}) == len(x)
+
+
+def test_lengths_and_letters_are_uniform():
+    x = datasets.load("reversal").x_train[:, :-1]
+    lengths = np.bincount((x > 0).sum(1), minlength=17)[4:] / len(x)
+    letters = np.bincount(x[x > 0], minlength=27)[1:] / (x > 0).sum()
+    np.testing.assert_allclose(lengths, 1 / 13, atol=0.01)  # its standard deviation is 0.002
+    np.testing.assert_allclose(letters, 1 / 26, atol=0.003)  # 0.0005
+
+
+def test_other_seeds_and_sizes_give_other_strings():
+    small = datasets.reversal(seed=1, train=30, test=0)
+    assert small.x_train.shape == (30, 17) and small.x_test.shape == (0, 17) and small.y_test.shape == (0, 16)
+    assert not np.array_equal(small.x_train, datasets.reversal(seed=2, train=30, test=0).x_train)
+    for train, test in ((456_977, 0), (400_000, 60_000), (-1, 5)):
+        with pytest.raises(ValueError, match=f"train is {train}, test is {test}: choose from 0 to 456,976 strings"):
+            datasets.reversal(train=train, test=test)
+
+
+@pytest.mark.parametrize("name, by_class", [("digits", True), ("reversal", False)])
+def test_a_validation_part_is_cut_from_the_training_part(name, by_class):
+    data = datasets.load(name)
+    split, other = (datasets.validation_split(data, seed) for seed in (3, 4))
+    assert split.sha256 == datasets.validation_split(data, 3).sha256 != other.sha256
+    assert split.name == f"{name} validation 3" and abs(len(split.x_test) - 0.2 * len(data.x_train)) < 5
+    pairs = {(x.tobytes(), y.tobytes()) for x, y in zip(data.x_train, data.y_train)}
+    both = [*zip(split.x_train, split.y_train), *zip(split.x_test, split.y_test)]
+    assert len(both) == len(data.x_train) and {(x.tobytes(), y.tobytes()) for x, y in both} == pairs
+    if by_class:
+        assert np.abs(np.bincount(split.y_test) - 0.2 * np.bincount(data.y_train)).max() <= 0.5

@@ -36,7 +36,7 @@ ROOMS = {
     "tinytorch": set(),
     "profiler": {"tinytorch"},
     "mlperf": {"profiler", "tinytorch", "leaderboard", "kernels"},
-    "milestones": {"profiler", "tinytorch"},
+    "milestones": {"kernels.threads", "profiler", "tinytorch"},
     "benchmarks": {"kernels", "tinytorch", "profiler", "mlperf"},
     "milestones.06_2024_systems_age": {"kernels.threads", "milestones", "mlperf", "profiler", "tinytorch"},
 }

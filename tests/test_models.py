@@ -14,7 +14,7 @@ SIZES = {"perceptron": 3, "xor": 17, "mlp": 64 * 64 + 64 + 64 * 32 + 32 + 320 + 
 DATA = {"perceptron": "clusters", "xor": "xor", "mlp": "digits", "cnn": "digits-images"}
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", SIZES)
 def test_parameters_and_shapes(name):
     model, x = models.MODELS[name](), datasets.load(DATA[name]).x_test[:5]
     assert sum(p.size for p in model.parameters()) == SIZES[name]
@@ -22,6 +22,14 @@ def test_parameters_and_shapes(name):
     assert y.shape == ((5, 1) if name in ("perceptron", "xor") else (5, 10)) and y.dtype == np.float32
     if y.shape[1] == 1:
         assert (y > 0).all() and (y < 1).all()
+
+
+def test_language_models_give_logits_for_every_position():
+    for name, capacity, vocabulary in (("transformer", 32, 28), ("gpt-shakespeare", 64, 66)):
+        model = models.MODELS[name]()
+        assert model.predict(np.zeros((2, capacity), int)).shape == (2, capacity, vocabulary)
+        with pytest.raises(ValueError, match=f"the model has positions for {capacity}"):
+            model.predict(np.zeros((2, capacity + 1), int))
 
 
 @pytest.mark.parametrize("name", models.MODELS)

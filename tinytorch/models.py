@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tinytorch.core.activations import ReLU, Sigmoid, Tanh
-from tinytorch.core.layers import Flatten, Linear, Sequential
+from tinytorch.core.layers import Flatten, Layer, Linear, Sequential
 from tinytorch.core.spatial import BatchNorm2d, Conv2d, MaxPool2d
+from tinytorch.core.transformer import GPT
 
 
 def perceptron() -> Sequential:
@@ -65,6 +66,22 @@ def cifar_cnn() -> Sequential:
     )
 
 
+def transformer() -> GPT:
+    """Two layers of width 64 for `datasets.reversal`: tokens (N, T) -> logits (N, T, 28). Vaswani et al. 2017.
+
+    A letter stands where the string's end is so and so far away: so positions are learned, and T is at most 32.
+    """
+    return GPT(28, 64, 2, 4, 32)
+
+
+def gpt_shakespeare() -> GPT:
+    """Four layers of width 128, nanoGPT's size for two cores: characters (N, T) -> logits (N, T, 66), T at most 64.
+
+    66: the 65 characters of tiny Shakespeare, and `<UNK>` as `CharTokenizer` has it.
+    """
+    return GPT(66, 128, 4, 4, 64, positions="rotary", start="pytorch")
+
+
 class Training(NamedTuple):
     """How the reference of a milestone is trained: AdamW, its rate falling along a cosine, on smoothed labels."""
 
@@ -79,5 +96,29 @@ class Training(NamedTuple):
 # Chosen by five validation splits of the training part; the test part was looked at once they stood.
 TRAINING = {"mlp": Training(epochs=60, weight_decay=0.3), "cnn": Training(epochs=30, weight_decay=0.1)}
 
+class Recipe(NamedTuple):
+    """How the reference of a language model is trained: single steps of AdamW, whose rate grows and falls as a cosine.
+
+    min_lr is a hundredth of max_lr.
+    """
+
+    steps: int
+    batch_size: int
+    max_lr: float
+    warmup: int = 100
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.99)
+
+    @property
+    def min_lr(self) -> float:
+        return 0.01 * self.max_lr
+
+
+# Chosen on parts of the training data that were held out; the validation part was looked at once they stood.
+RECIPES = {"transformer": Recipe(600, 64, 0.003), "gpt-shakespeare": Recipe(2000, 12, 0.003)}
+
 # The nets of the milestones, which have pinned weights and a task in the competition.
-MODELS: dict[str, Callable[[], Sequential]] = {"perceptron": perceptron, "xor": xor, "mlp": mlp, "cnn": cnn}
+MODELS: dict[str, Callable[[], Layer]] = {
+    "perceptron": perceptron, "xor": xor, "mlp": mlp, "cnn": cnn, "transformer": transformer,
+    "gpt-shakespeare": gpt_shakespeare,
+}  # fmt: skip

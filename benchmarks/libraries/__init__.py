@@ -1,4 +1,4 @@
-"""How each library does the work; one file for each, loaded only in that library's own process.
+"""How each library does the work; files of its own, loaded only in that library's own process.
 
 Each file has `IMPLEMENTATIONS`: for a type of work and the name of a variant, a function `(work, threads) -> Made`. A
 function raises `Unavailable` where the machine or the library cannot do it; the table then shows the reason.
@@ -14,9 +14,14 @@ from typing import Any
 
 import numpy as np
 
-# The name in tables, the module that needs to be installed, the file here.
+# The name in tables, the module that needs to be installed, the files here.
 OURS, TORCH, ONNX, NUMPY = "tinytorch", "torch", "onnxruntime", "numpy"
-FILES = {OURS: "ours", TORCH: "with_torch", ONNX: "with_onnx", NUMPY: "with_numpy"}
+FILES = {
+    OURS: ("ours", "transformer_ours"),
+    TORCH: ("with_torch", "transformer_torch"),
+    ONNX: ("with_onnx", "transformer_onnx"),
+    NUMPY: ("with_numpy", "transformer_numpy"),
+}
 NEEDED = {TORCH: ("torch",), ONNX: ("onnxruntime", "onnx")}
 INSTALL = "pip install -e '.[peers]'"
 
@@ -30,7 +35,8 @@ class Made:
     """Work made ready: what is timed, what it is asked, and what it answers.
 
     `run` takes one element of `trace`; `answer` gives an array to compare, made before anything is timed; `around` is
-    entered around each block of runs; `per_run` is how often a run does the work.
+    entered around each block of runs; `per_run` is how often a run does the work; `peak_bytes` measures how much memory
+    a run holds at most beside what it is given.
     """
 
     run: Callable[[Any], Any]
@@ -38,6 +44,7 @@ class Made:
     trace: Sequence[Any] = (None,)
     around: Callable[[], AbstractContextManager] = nullcontext
     per_run: int = 1
+    peak_bytes: Callable[[], int] | None = None
 
 
 def missing() -> list[str]:

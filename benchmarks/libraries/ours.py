@@ -14,7 +14,7 @@ import numpy as np
 
 import tinytorch
 from benchmarks.libraries import Made, Unavailable, stacked
-from benchmarks.libraries.training import chain, losses, stepper
+from benchmarks.libraries.training import chain, losses, stepping
 from benchmarks.libraries.with_numpy import GEOMETRY
 from benchmarks.work import LEARNING_RATE, Affine, Blocked, Chain, Conv, Gemm, Net, TrainingStep, calibration
 from kernels import limits, machine, registry
@@ -22,7 +22,7 @@ from kernels.conv import correlate
 from kernels.conv import padded as padded_image
 from kernels.program import Builder, aligned
 from kernels.threads import set_num_threads
-from mlperf.tasks import eager, eagerly
+from mlperf.answering import eager, eagerly
 from tinytorch import SGD, CrossEntropyLoss
 from tinytorch.engine.block_sparse import BlockSparse, Execution
 from tinytorch.engine.dispatch import use_backend
@@ -222,10 +222,6 @@ def planned(work: Net, model: Any, threads: int) -> Made:
     return Made(plan, lambda: stacked(plan, queries), queries)
 
 
-def step_eager(work: TrainingStep, threads: int) -> Made:
-    return stepper(work, lambda: use_backend("numba"))
-
-
 def step_captured(work: TrainingStep, threads: int) -> Made:
     model, (x, y) = work.model(), work.data()
     optimizer = SGD(model.parameters(), lr=LEARNING_RATE)
@@ -262,7 +258,7 @@ IMPLEMENTATIONS: dict[tuple[type, str], Callable[[Any, int], Made]] = {
     (Net, "eager"): net_eager,
     (Net, "plan"): net_plan,
     (Net, "int8 plan"): net_int8,
-    (TrainingStep, "eager"): step_eager,
+    (TrainingStep, "eager"): stepping("numba"),
     (TrainingStep, "captured"): step_captured,
     (Chain, "eager"): operations,
 }

@@ -10,15 +10,28 @@ import numpy as np
 
 from benchmarks.libraries import Made
 from benchmarks.work import LEARNING_RATE, Chain, TrainingStep
-from tinytorch import SGD, CrossEntropyLoss, Tensor
+from tinytorch import SGD, CrossEntropyLoss, Layer, Optimizer, Tensor
+from tinytorch.engine.dispatch import use_backend
 
 CHECKED_STEPS = 3  # whose losses are compared
 
 
-def stepper(work: TrainingStep, around: Callable[[], AbstractContextManager]) -> Made:
+def stepping(backend: str) -> Callable[[TrainingStep, int], Made]:
+    """A training step of a milestone net."""
+
+    def implementation(work: TrainingStep, threads: int) -> Made:
+        model = work.model()
+        return stepper(model, SGD(model.parameters(), lr=LEARNING_RATE), work.data(), lambda: use_backend(backend))
+
+    return implementation
+
+
+def stepper(
+    model: Layer, optimizer: Optimizer, batch: tuple[np.ndarray, np.ndarray],
+    around: Callable[[], AbstractContextManager],
+) -> Made:  # fmt: skip
     """Op by op, as a training loop in Python does it."""
-    model, loss_of, (x, y) = work.model(), CrossEntropyLoss(), work.data()
-    optimizer = SGD(model.parameters(), lr=LEARNING_RATE)
+    loss_of, (x, y) = CrossEntropyLoss(), batch
 
     def run(_: object) -> np.ndarray:
         optimizer.zero_grad()

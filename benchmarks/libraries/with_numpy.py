@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.libraries import Made, stacked
-from benchmarks.libraries.training import chain, stepper
+from benchmarks.libraries.training import chain, stepping
 from benchmarks.work import PADDING, Affine, Blocked, Chain, Conv, Gemm, Net, TrainingStep
+from mlperf.answering import eager, eagerly
 from mlperf.harness import Arm
-from mlperf.tasks import eager, eagerly
 from tinytorch.engine import ops
 from tinytorch.engine.dispatch import use_backend
 
@@ -59,10 +59,6 @@ def net(work: Net, threads: int) -> Made:
     return Made(arm.run, answer, queries, arm.around)
 
 
-def step(work: TrainingStep, threads: int) -> Made:
-    return stepper(work, lambda: use_backend("numpy"))
-
-
 def operations(work: Chain, threads: int) -> Made:
     return chain(work, lambda: use_backend("numpy"))
 
@@ -72,6 +68,6 @@ IMPLEMENTATIONS = {
     (Conv, "eager"): conv,
     (Blocked, "eager"): blocked,
     (Net, "eager"): net,
-    (TrainingStep, "eager"): step,
+    (TrainingStep, "eager"): stepping("numpy"),
     (Chain, "eager"): operations,
 }

@@ -91,13 +91,18 @@ def add_conv(graph: Graph, weight: np.ndarray, bias: np.ndarray, padding: int) -
     graph.add("Conv", weight, bias, kernel_shape=list(weight.shape[2:]), pads=[padding] * 4)
 
 
-def session(model: Any, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A function that answers a query; all optimisations on, as is ONNX Runtime's default."""
+def session_of(model: Any, threads: int) -> Any:
+    """All optimisations on, as is ONNX Runtime's default."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    run = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"]).run
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+
+
+def session(model: Any, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that answers a query."""
+    run = session_of(model, threads).run
     wanted = [OUTPUT]
     return lambda x: run(wanted, {INPUT: x})[0]
 

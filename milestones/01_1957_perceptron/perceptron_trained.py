@@ -21,8 +21,8 @@ MILESTONE = report.Milestone(
     title="1957: the perceptron",
     claim="Linear(2, 1) and a sigmoid tell two clusters apart: at least 95 % of held-out points",
     required=0.95,
-    epochs=30,
-    quick_epochs=5,
+    length=30,
+    quick_length=5,
     folder=Path(__file__).parent,
 )
 

@@ -24,8 +24,8 @@ MILESTONE = report.Milestone(
     title="1969: the XOR crisis, and the way out",
     claim=f"2-4-1 classifies 100 % of noisy XOR test points from each of {STARTS} seeds, where a single layer fails",
     required=1.0,
-    epochs=60,
-    quick_epochs=30,
+    length=60,
+    quick_length=30,
     folder=Path(__file__).parent,
 )
 

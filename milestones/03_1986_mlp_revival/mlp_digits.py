@@ -21,8 +21,8 @@ MILESTONE = report.Milestone(
     title="1986: the revival of the multi-layer perceptron",
     claim="64-64-32-10 reads at least 97 % of 360 held-out digits (UCI, 8x8)",
     required=0.97,
-    epochs=HOW.epochs,
-    quick_epochs=15,
+    length=HOW.epochs,
+    quick_length=15,
     folder=Path(__file__).parent,
 )
 
@@ -35,7 +35,7 @@ def achieve(run: report.Run) -> report.Achievement:
     digits = TensorDataset(data.x_train, data.y_train)
     batches = DataLoader(digits, batch_size=HOW.batch_size, shuffle=True, seed=run.seed)
     optimizer = AdamW(model.parameters(), weight_decay=HOW.weight_decay)
-    schedule = CosineSchedule(HOW.max_lr, HOW.min_lr, run.epochs)
+    schedule = CosineSchedule(HOW.max_lr, HOW.min_lr, run.length)
     trainer = Trainer(model, optimizer, CrossEntropyLoss(label_smoothing=HOW.smoothing), schedule)
     losses = run.train(trainer, batches, "mlp")
 

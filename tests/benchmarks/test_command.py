@@ -47,7 +47,7 @@ def test_all_reached_is_zero_and_nothing_judged_is_not(measured):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["kernel"], "unknown group kernel; known: kernels, sparse, inference, training, overhead"),
+        (["kernel"], "unknown group kernel; known: kernels, sparse, inference, training, transformer, overhead"),
         (["--threads", "two"], "--threads is 'two'; give numbers with commas between them, such as 1,2"),
         (["--threads", "0"], "--threads is 0; this process may use 1 to"),
         (["--threads", "1,4096"], "--threads is 1,4096; this process may use 1 to"),

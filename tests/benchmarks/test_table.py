@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
-from benchmarks import plots, table
+from benchmarks import plots, table, transformer
 from benchmarks.targets import evaluate
-from tests.benchmarks.results import gemm, latency, scaling, step
+from benchmarks.transformer_work import Attention, Gpt, Text
+from tests.benchmarks.results import MS, gemm, latency, result, scaling, step
 
 RESULTS = [gemm(), latency(), scaling(17e6), step(1e6)]
 
@@ -52,6 +54,22 @@ def test_a_busy_machine_is_told():
     assert table.disturbance_line([quiet]) == ""
     told = table.disturbance_line([quiet, busy])
     assert told.startswith("other processes were busy: 2 rounds were done again, 1 of the 4 that count are disturbed")
+
+
+def test_what_a_cache_gains():
+    assert table.cache_table(RESULTS) == ""
+    times = {"tinytorch eager, no cache": [6 * MS, 7 * MS, 8 * MS], "tinytorch eager, cache": [2 * MS] * 3,
+             "tinytorch compiled, cache": [1 * MS] * 3}  # fmt: skip
+    told = table.cache_table([result("transformer", Text(Gpt(), 16), transformer.WRITERS, times)])
+    headers, _, row = told.splitlines()
+    assert re.split("  +", headers.strip()) == ["tokens", "eager: no cache / cache", "compiled: no cache / cache"]
+    assert row.split() == ["16", "3.50", "(3.00..4.00)", "-"]
+
+
+def test_memory_is_a_note():
+    made = result("transformer", Attention(4, 512), (transformer.EAGER,), {"tinytorch eager": [MS] * 3})
+    made.peak_bytes = {"tinytorch eager": 5 << 19}
+    assert table.group_table([made]).splitlines()[-1].endswith("holds 2.50 MB")
 
 
 def test_no_limits_no_line():

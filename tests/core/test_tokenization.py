@@ -267,6 +267,16 @@ def test_a_saved_tokenizer_is_the_same(tmp_path):
         TRAINED.save(tmp_path / "none" / "bpe.json")
 
 
+def test_the_longest_token_can_be_saved(tmp_path):
+    """A space and letters of four bytes, as many as a word can have."""
+    word = " " + "\U00010400" * LONGEST_WORD
+    tokenizer = BPETokenizer(2000)
+    tokenizer.train(word * 2)
+    assert len(tokenizer.encode(word)) == 1
+    tokenizer.save(tmp_path / "bpe.json")
+    assert BPETokenizer.load(tmp_path / "bpe.json").encode(word) == tokenizer.encode(word)
+
+
 def saved(merges, format="tinytorch byte pairs 1"):
     return json.dumps({"format": format, "merges": merges}).encode()
 
@@ -283,7 +293,7 @@ BAD = {
     "an id to come": (saved([[1, 2], [257, 1]]), "merge 1 is 257, 1: it must be a new pair of ids below 257"),
     "below zero": (saved([[-1, 2]]), "merge 0 is -1, 2"),
     "twice": (saved([[1, 2], [1, 2]]), "merge 1 is 1, 2: it must be a new pair"),
-    "doubling": (saved([[97, 97]] + [[256 + i] * 2 for i in range(60)]), "merge 8 makes a token of 512 bytes"),
+    "doubling": (saved([[97, 97]] + [[256 + i] * 2 for i in range(60)]), "merge 8 makes a token of 512 bytes, .* 257"),
     "deep": (b"[" * 100_000, "recursion"),
     "a long number": (b'{"format": ' + b"9" * 5000 + b"}", "digits"),
 }

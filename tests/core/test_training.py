@@ -147,6 +147,32 @@ def test_cosine_schedule():
         CosineSchedule(total_epochs=0)
 
 
+def test_cosine_schedule_after_a_warm_up():
+    schedule = CosineSchedule(max_lr=1.0, min_lr=0.2, total_epochs=14, warmup=4)
+    assert [schedule.get_lr(e) for e in (0, 1, 3, 4, 9, 14, 99)] == pytest.approx([0.25, 0.5, 1, 1, 0.6, 0.2, 0.2])
+    for warmup in (-1, 14):
+        with pytest.raises(
+            ValueError, match=rf"warmup is {warmup}, it must be from 0 to 13: an epoch at least is left"
+        ):
+            CosineSchedule(total_epochs=14, warmup=warmup)
+
+
+def test_single_steps_do_what_an_epoch_does_with_a_rate_for_each():
+    stepped, whole = (Trainer(m, SGD(m.parameters(), lr=0.1), CrossEntropyLoss()) for m in (net(), net()))
+    losses = [stepped.train_step(x, y) for x, y in batches(8)]
+    assert whole.train_epoch(batches(8)) == pytest.approx(np.mean(losses))
+    same(stepped.model, whole.model)
+    assert stepped.step == 3 and stepped.history["train_loss"] == []
+    stepped.scheduler = CosineSchedule(1.0, 0.0, 8, warmup=4)
+    for x, y in batches(8):
+        stepped.model.eval()
+        stepped.model[0].weight.grad = np.full((4, 8), np.inf, np.float32)  # of somebody else
+        stepped.train_step(x, y)
+        assert stepped.optimizer.lr == stepped.scheduler.get_lr(stepped.step - 1) and stepped.model.training
+    assert stepped.optimizer.lr == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4))
+    assert np.isfinite(stepped.model[0].weight.data).all()
+
+
 def test_evaluation_runs_in_eval_mode_without_gradients_and_restores_the_mode():
     dropped = Sequential(Dropout(0.99), Linear(4, 3))
     trainer = Trainer(dropped, SGD(dropped.parameters()), CrossEntropyLoss())

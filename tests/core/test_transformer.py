@@ -90,6 +90,19 @@ def test_attention_maps_are_the_weights_of_every_layer():
         assert (m[..., *np.triu_indices(4, 1)] == 0).all()
 
 
+def test_two_ways_to_start():
+    np.random.seed(0)
+    narrow, wide = GPT(500, 64, 2, 2, 8), GPT(500, 64, 2, 2, 8, start="pytorch")
+    for model, of_embeddings, of_layers, of_sums in ((narrow, 0.02, 0.02, 0.01), (wide, 1, 192**-0.5, 192**-0.5)):
+        found = [
+            model.token_embedding.weight,
+            model.blocks[0].mlp.linear1.weight,
+            model.blocks[1].attention.out_proj.weight,
+        ]
+        np.testing.assert_allclose([w.data.std() for w in found], [of_embeddings, of_layers, of_sums], rtol=0.05)
+    assert not narrow.blocks[0].mlp.linear1.bias.data.any() and wide.blocks[0].mlp.linear1.bias.data.all()
+
+
 def test_bad_tokens_and_settings():
     model = GPT(11, 8, 1, 2, 6)
     with pytest.raises(IndexError, match=r"id 11 at position \(0, 1\) is outside 0..10; the vocabulary size is 11"):
@@ -103,6 +116,8 @@ def test_bad_tokens_and_settings():
             model(tokens)
     with pytest.raises(ValueError, match="GPT: unknown positions 'none'; known: learned, sinusoidal, rotary"):
         GPT(11, 8, 1, 2, 6, positions="none")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="GPT: unknown start 'zero'; known: gpt2, pytorch"):
+        GPT(11, 8, 1, 2, 6, start="zero")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="embed_dim 8 does not split into 3 heads"):
         GPT(11, 8, 1, 3, 6)
     with pytest.raises(ValueError, match="head_dim is 3: pairs are turned"):

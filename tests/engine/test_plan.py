@@ -50,10 +50,13 @@ def built(name: str) -> Sequential:
 @pytest.mark.parametrize("batch", [1, 5])
 @pytest.mark.parametrize("name", models.MODELS)
 def test_a_plan_answers_like_the_model(name, batch):
+    def query() -> np.ndarray:
+        return sample(batch, *EXAMPLES[name]) if name in EXAMPLES else RNG.integers(0, 28, (batch, 17))
+
     model = built(name)
-    plan = capture(model.predict, sample(batch, *EXAMPLES[name]))
+    plan = capture(model.predict, query())
     for _ in range(3):
-        x = sample(batch, *EXAMPLES[name])
+        x = query()
         assert nmse(plan(x), model.predict(x)) <= NMSE_BOUND
         assert (plan.step_by_step(x) == plan(x)).all()
 
@@ -327,7 +330,7 @@ def test_ids_that_are_computed_are_refused():
 
 
 @pytest.mark.parametrize("integers", [False, True])
-def test_blocks_are_skipped_where_that_is_quicker_and_the_table_says_so(golden, integers):
+def test_blocks_are_skipped_where_that_is_quicker_and_the_table_says_so(golden_plan, integers):
     """Before a batch norm, behind a flattened image, and in a last layer of which all blocks are kept."""
     np.random.seed(0)
     model = Sequential(
@@ -349,22 +352,13 @@ def test_blocks_are_skipped_where_that_is_quicker_and_the_table_says_so(golden, 
     assert [line.count("blocks kept") for line in ops] == [1, 1, 0]
     assert "conv2d, dense: 100 % of its blocks are kept" in ops[-1]
     assert "batch_norm" not in text
-    if on_avx512():
-        golden(f"plan_blocks{'_int8' * integers}", text + "\n")
-
-
-def on_avx512() -> bool:
-    from kernels import cpu
-
-    return cpu.PATH == "avx512"
+    golden_plan(f"plan_blocks{'_int8' * integers}", text + "\n")
 
 
 @pytest.mark.parametrize("name, model", [("mlp", built), ("cnn", built), ("cnn_int8", lambda _: quantized_cnn())])
-def test_table(name, model, golden):
-    if not on_avx512():
-        pytest.skip("constants are packed in panels of the vector width; the table is kept for avx512")
+def test_table(name, model, golden_plan):
     kind = name.removesuffix("_int8")
-    golden(f"plan_{name}", str(capture(model(kind).predict, np.zeros((1, *EXAMPLES[kind]), np.float32))) + "\n")
+    golden_plan(f"plan_{name}", str(capture(model(kind).predict, np.zeros((1, *EXAMPLES[kind]), np.float32))) + "\n")
 
 
 def quantized_cnn() -> Sequential:

@@ -183,6 +183,17 @@ def entry() -> Callable[..., Submission]:
 
 
 @pytest.fixture
+def generating() -> dict[str, Any]:
+    """Changes that make the honest run one whose answers are written token by token: three of four tokens each."""
+    later = [[20_000, 22_000, 21_000], [20_000, 19_000, 21_000], [20_000, 21_000, 30_000]]
+    generation = {
+        "prompts": 3, "tokens": [4, 4, 4], "ttft_ns": [150_000, 120_000, 130_000], "per_token_ns": later,
+        "greedy_agreement": 1.0,
+    }  # fmt: skip
+    return {"generation": generation, "task.output_tokens": 4}
+
+
+@pytest.fixture
 def honest(alter: Callable[..., Measured]) -> Submission:
     """The honest submission, VALID without any warning."""
     return finalise(alter())

@@ -94,6 +94,15 @@ def test_a_loss_is_better_when_smaller(alter):
     assert derive(alter(counts | loss | {"quality.value": 0.0}), True).quality_rel is None
 
 
+def test_the_first_token_and_those_after_it(alter, generating, honest):
+    derived = derive(alter(generating), True)
+    assert derived.ttft_ms_p50 == 0.13
+    assert derived.tokens_per_s == pytest.approx(1e9 / 21_000)
+    alone = {"generation.tokens": [1] * 3, "generation.per_token_ns": [[], [], []], "task.output_tokens": 1}
+    assert derive(alter(generating | alone), True).tokens_per_s is None
+    assert (honest.derived.ttft_ms_p50, honest.derived.tokens_per_s) == (None, None)
+
+
 def test_extreme_times_stay_finite(alter):
     huge, tiny = [2**63 - 1] * 15, [1] * 15
     extreme = {f"raw.workers.{k}.ref_block_ns": huge for k in range(5)} | {

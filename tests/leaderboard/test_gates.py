@@ -32,6 +32,8 @@ def slowed(field, factor):
 INVALID = {
     "QUALITY_GATE": (answers(352), 352, ">= 353 correct"),
     "QUALITY_FLOOR": ({"task.quality_floor": 0.99}, 354 / 360, ">= 0.99"),
+    "OUTPUT_LENGTH": ({"task.output_tokens": 16}, "no answers timed token by token", "16 tokens in every answer"),
+    "GREEDY_AGREEMENT": ({"generation.greedy_agreement": 0.75}, 0.75, "1.0 of the tokens"),
     "TEST_SET_INCOMPLETE": ({"task.n_test": 361}, 360, "361 test samples"),
     "TOO_FEW_WORKERS": ({"raw.workers": lambda workers: workers[:4]}, 4, ">= 5 workers"),
     "TOO_FEW_BLOCKS": (
@@ -90,9 +92,9 @@ def test_the_honest_run_is_valid_without_any_remark(honest):
 
 
 @pytest.mark.parametrize(("code", "severity"), [(c, "invalid") for c in INVALID] + [(c, "warning") for c in WARNING])
-def test_each_code_alone(alter, code, severity):
+def test_each_code_alone(alter, generating, code, severity):
     changes, measured, required = (INVALID if severity == "invalid" else WARNING)[code]
-    submission = finalise(alter(changes))
+    submission = finalise(alter((generating if code == "GREEDY_AGREEMENT" else {}) | changes))
     assert [(reason.code, reason.severity) for reason in submission.validity.reasons] == [(code, severity)]
     (reason,) = submission.validity.reasons
     assert reason.measured == measured
@@ -112,6 +114,25 @@ def test_all_reasons_are_listed(alter):
     changes = INVALID["NOT_STEADY"][0] | INVALID["QUALITY_GATE"][0] | WARNING["TURBO"][0] | INVALID["PRACTICE_ONLY"][0]
     codes = [reason.code for reason in judge(alter(changes)).reasons]
     assert codes == ["QUALITY_GATE", "NOT_STEADY", "PRACTICE_ONLY", "TURBO"]
+
+
+def test_tokens_in_time_and_number_are_valid(alter, generating):
+    submission = finalise(alter(generating))
+    assert (submission.validity.status, submission.validity.reasons) == ("VALID", ())
+
+
+@pytest.mark.parametrize("last", [[20_000, 21_000], [20_000, 21_000, 30_000, 9_000]])
+def test_an_answer_too_short_or_too_long_is_refused(alter, generating, last):
+    changes = {"generation.tokens.2": len(last) + 1, "generation.per_token_ns.2": last}
+    (reason,) = judge(alter(generating | changes)).reasons
+    assert (reason.code, reason.measured, reason.required) == (
+        "OUTPUT_LENGTH", len(last) + 1, "4 tokens in every answer",
+    )  # fmt: skip
+
+
+def test_tokens_that_no_task_asked_for_are_refused(alter, generating):
+    (reason,) = judge(alter(generating | {"task.output_tokens": None})).reasons
+    assert (reason.code, reason.measured) == ("OUTPUT_LENGTH", "answers in tokens that no task asked for")
 
 
 @pytest.mark.parametrize(("correct", "reference", "n", "passes"), [

@@ -16,7 +16,8 @@ def places(entries):
 
 def test_ties_are_decided_against_the_groups_leader(entry):
     """B reaches A's lower bound; C reaches B's but not A's, so it opens the next group."""
-    a, b, c = entry("A", 10.0, 0.05), entry("B", 9.5, 0.05), entry("C", 8.8, 0.05)
+    a = entry("A", 10.0, 0.05, created_utc="2024-03-01T12:00:00Z")  # the date decides the order among equals
+    b, c = entry("B", 9.5, 0.05), entry("C", 8.8, 0.05)
     assert c.derived.ratio_hi > b.derived.ratio_lo > c.derived.ratio_lo
     assert places(rank([c, b, a])) == [("A", 1, True), ("B", 1, True), ("C", 3, False)]
 

@@ -37,7 +37,7 @@ def test_parts_cannot_be_changed(honest):
         ({"env.surprise": 1}, "env.surprise\n.*Extra inputs"),
         ({"quality.value": float("nan")}, "quality.value\n.*finite number"),
         ({"env.load_1m": float("inf")}, "env.load_1m\n.*finite number"),
-        ({"schema_version": "2.0.0"}, "schema_version\n.*'1.0.0'"),
+        ({"schema_version": "2.0.0"}, "schema_version\n.*'1.0.0' or '1.1.0'"),
         ({"division": "expert"}, "'closed', 'open' or 'practice'"),
         ({"created_utc": "2025-13-01T00:00:00Z"}, "does not match format"),
         ({"created_utc": "yesterday"}, "created_utc\n.*pattern"),
@@ -65,6 +65,29 @@ def test_an_infinity_hidden_in_a_config_is_refused_when_sealing(alter):
     stage = measured.pipeline[1].model_copy(update={"config": {"scale": float("inf")}})
     with pytest.raises(ValueError, match="not JSON compliant"):
         finalise(measured.model_copy(update={"pipeline": (stage,)}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generation.prompts": 2}, "tokens has 3 entries for 2 prompts: one per prompt"),
+        ({"generation.ttft_ns": [1, 2]}, "ttft_ns has 2 entries for 3 prompts"),
+        ({"generation.per_token_ns.1": [1, 2]}, "prompt 1 got 4 tokens, but times of 2 after the first"),
+        ({"generation.greedy_agreement": 1.1}, "less than or equal to 1"),
+        ({"generation.energy": 3}, "Extra inputs"),
+        ({"schema_version": "1.0.0"}, "schema 1.0.0 knows neither generation nor task.output_tokens"),
+    ],
+)
+def test_a_generation_is_whole(alter, generating, changes, message):
+    with pytest.raises(ValidationError, match=f"(?s){message}"):
+        alter(generating | changes)
+
+
+def test_what_came_later_is_written_only_where_it_says_something(honest, alter, generating):
+    assert not {"generation", "ttft_ms_p50", "tokens_per_s"} & {*honest.model_dump(), *honest.derived.model_dump()}
+    submission = finalise(alter(generating))
+    assert Submission.model_validate_json(submission.model_dump_json(), strict=True) == submission
+    assert set(submission.model_dump()) - set(honest.model_dump()) == {"generation"}
 
 
 @pytest.mark.parametrize(

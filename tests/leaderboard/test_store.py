@@ -144,7 +144,11 @@ FORGED = {
     ),
     "an unknown key": ({"bonus": 1}, ["SCHEMA"], "bonus: Extra inputs are not permitted"),
     "a text for a number": ({"threads": "1"}, ["SCHEMA"], "threads: Input should be a valid integer"),
-    "another version": ({"schema_version": "2.0.0"}, ["SCHEMA_VERSION"], "schema 2.0.0; this leaderboard reads 1.0.0"),
+    "another version": (
+        {"schema_version": "2.0.0"},
+        ["SCHEMA_VERSION"],
+        "schema 2.0.0; this leaderboard reads 1.0.0, 1.1.0",
+    ),
     "no version": ({"schema_version": None}, ["SCHEMA"], "schema_version"),
 }
 
@@ -176,6 +180,15 @@ def test_resealed_alone_is_still_valid(forge, tmp_path):
     assert load_all(tmp_path).problems == ()
 
 
+def test_a_file_of_an_older_version_is_read_and_written_as_it_was(alter, tmp_path):
+    old = finalise(alter({"schema_version": "1.0.0"}))
+    path = write(old, tmp_path / "old")
+    keys = json.loads(path.read_bytes())
+    assert keys["schema_version"] == "1.0.0" and "generation" not in keys and "output_tokens" not in keys["task"]
+    assert load_all(tmp_path / "old") == ((old,), ())
+    assert write(load_all(tmp_path / "old").submissions[0], tmp_path / "new").read_bytes() == path.read_bytes()
+
+
 def test_a_reworded_hint_does_not_outlaw_old_files(alter, forge, tmp_path):
     old = finalise(alter({"env.turbo": True})).model_dump(mode="json")
     old["validity"]["reasons"][0]["hint"] = "as it was worded a year ago"
@@ -194,7 +207,7 @@ def test_a_reworded_hint_does_not_outlaw_old_files(alter, forge, tmp_path):
         (b"9" * 10_000, "NOT_JSON", "integer string conversion"),
         (b"[]", "SCHEMA", "not a JSON object"),
         (b"{}", "SCHEMA", "benchmark_version: Field required (and "),
-        (b'{"schema_version": 1}', "SCHEMA", "schema_version: Input should be '1.0.0'"),
+        (b'{"schema_version": 1}', "SCHEMA", "schema_version: Input should be '1.0.0' or '1.1.0'"),
     ],
 )
 def test_junk_is_listed_and_hides_nothing(honest, tmp_path, data, code, reason):

@@ -25,6 +25,14 @@ def test_the_boards_as_golden_text(entry, golden):
     golden("boards", f"{text(boards(field))}\n\n{problems_text(problems)}\n")
 
 
+def test_boards_of_token_by_token_answers_show_their_times(entry, generating):
+    shown = row(entry("Ada", 4.0, 0.01, **generating, model="transformer"))
+    header, _, cells = shown.splitlines()[-3:]
+    assert "p90 us    first ms    tokens/s" in header
+    assert cells.split()[7:9] == ["0.130", "47,600"]
+    assert "tokens/s" not in row(entry("Ada", 4.0, 0.01))
+
+
 def test_the_row_of_one_submission_shows_its_rank_among_its_equals(entry):
     field = [entry(name, ratio, 0.01) for name, ratio in (("Ada", 4.0), ("Bob", 3.0), ("Cyd", 2.0))]
     title, _, header, _, only = row(field[1], field).splitlines()

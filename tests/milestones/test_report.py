@@ -16,7 +16,7 @@ X = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
 
 
 def milestone(folder, required=0.5):
-    return report.Milestone("line", "a line", "it fits", required, epochs=4, quick_epochs=2, folder=folder)
+    return report.Milestone("line", "a line", "it fits", required, length=4, quick_length=2, folder=folder)
 
 
 def fit(lr=0.1, reached=0.75, figure=True):
@@ -26,7 +26,7 @@ def fit(lr=0.1, reached=0.75, figure=True):
         model = Sequential(Linear(1, 1))
         trainer = Trainer(model, SGD(model.parameters(), lr=lr), MSELoss())
         losses = run.train(trainer, DataLoader(TensorDataset(X, 3 * X), 8), "line")
-        assert len(losses) == run.epochs
+        assert len(losses) == run.length
         if figure:
             drawing, (axes,) = plots.panels("a line", 1)
             plots.loss_curve(axes, {"loss": losses})
@@ -79,7 +79,7 @@ def test_weights_are_saved_where_asked(tmp_path, capsys):
 
 
 def test_save_without_a_file_means_the_competitions_reference(tmp_path):
-    options = report.parsed(milestone(tmp_path), ["--save"])
+    options = report.parsed(milestone(tmp_path), ["--save"], milestone(tmp_path))
     assert options.save == report.REFERENCES / "line.safetensors"
     assert (report.REFERENCES / "cnn.safetensors").is_file()
 

@@ -165,5 +165,5 @@ def test_the_settings_for_xor_hold_on_a_validation_split(tmp_path):
         net = models.xor()
         net[0].bias.data[:] = -held_out.x_train.mean(0) @ net[0].weight.data
         with use_backend("numpy"):
-            script["trained"](report.Run(seed, script["MILESTONE"].epochs, tmp_path), net, held_out, seed, "xor")
+            script["trained"](report.Run(seed, script["MILESTONE"].length, tmp_path), net, held_out, seed, "xor")
         assert script["accuracy"](net, held_out) == 1

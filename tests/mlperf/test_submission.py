@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mlperf import environment, submission, tasks
-from mlperf.submission import Entry, dtypes_of, pin_reasons, quality_of
+from mlperf.metrics import sha256_of
+from mlperf.submission import Entry, dtypes_of, generation_of, pin_reasons, quality_of
 from mlperf.worker import Report
 from tinytorch import models
 from tinytorch.perf.compression import magnitude_prune
@@ -19,11 +20,39 @@ def report(ref_labels, opt_labels):
 
 def test_quality_counts_and_takes_the_worst_worker():
     truth = np.array([0, 1, 1, 0])
-    quality = quality_of([report([0, 1, 1, 1], [0, 1, 1, 0]), report([0, 1, 1, 1], [0, 0, 1, 0])], truth)
+    reports = [report([0, 1, 1, 1], [0, 1, 1, 0]), report([0, 1, 1, 1], [0, 0, 1, 0])]
+    quality = quality_of(reports, tasks.DIGIT, truth)
     assert (quality.n, quality.ref_correct, quality.opt_correct) == (4, 3, 3)
     assert (quality.ref_only, quality.opt_only) == (1, 1)
     assert quality.value == 0.75
-    assert quality.labels_sha256 == submission.sha256_of([0, 0, 1, 0])
+    assert quality.labels_sha256 == sha256_of([0, 0, 1, 0])
+
+
+def tokens(same, later):
+    times = {"tokens": [3] * len(same), "ttft_ns": [9] * len(same), "per_token_ns": later, "same": same}
+    return report([], [])._replace(generation=times)
+
+
+def test_the_tokens_of_all_workers_are_kept():
+    found = generation_of([tokens([3, 2], [[1, 2], [3, 4]]), tokens([3], [[5, 6]])], 3)
+    assert (found.prompts, found.tokens, found.ttft_ns) == (3, (3, 3, 3), (9, 9, 9))
+    assert found.per_token_ns == ((1, 2), (3, 4), (5, 6))
+    assert found.greedy_agreement == 8 / 9
+    assert generation_of([report([], [])], None) is None
+
+
+def test_a_loss_is_kept_as_a_value():
+    reports = [report([1.5, 1.7], [1.6, 1.8]), report([1.5, 1.7], [1.6, 2.0])]
+    quality = quality_of(reports, tasks.NEXT_CHARACTER, np.zeros((2, 4)))
+    assert (quality.n, quality.value, quality.opt_correct) == (2, 1.8, None)
+    assert quality.ref_value == pytest.approx(1.6)
+
+
+def test_sequences_are_right_as_a_whole():
+    truth = np.array([[1, 2], [3, 4], [5, 6]])
+    quality = quality_of([report(truth.tolist(), [[1, 2], [3, 5], [5, -1]])], tasks.STRING, truth)
+    assert (quality.ref_correct, quality.opt_correct, quality.ref_only) == (3, 1, 2)
+    assert quality.labels_sha256 == sha256_of([1, 2, 3, 5, 5, -1])
 
 
 def test_anything_not_pinned_is_a_reason(untrained, monkeypatch):

@@ -84,7 +84,8 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
 def test_list_shows_all_tasks(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["perceptron", "xor", "mlp", "cnn"]
+    names = ["perceptron", "xor", "mlp", "cnn", "transformer", "gpt-shakespeare"]
+    assert [line.split()[0] for line in lines[2:]] == names
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,46 @@ def test_what_the_environment_names_wrongly_is_said_with_exit_code_2(variable, t
     command_line = [sys.executable, "-m", "mlperf", "submit", "--model", "mlp", "--leaderboard", str(tmp_path)]
     done = subprocess.run(command_line, env={**os.environ, variable: "fast"}, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "") and text in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_task_without_its_text_says_so_before_anything_is_compiled(tmp_path):
+    here = str(tmp_path)
+    nowhere = {**os.environ, "TINYTORCH_DATA": here, "XDG_CACHE_HOME": here, "HTTPS_PROXY": "http://0.0.0.0:1"}
+    command_line = [sys.executable, "-m", "mlperf", "submit", "--model", "gpt-shakespeare", "--leaderboard", here]
+    done = subprocess.run(command_line, env=nowhere, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("mlperf: tinyshakespeare: ") and "TINYTORCH_DATA" in done.stderr
+    assert "Traceback" not in done.stderr and "compile" not in done.stderr
+    listed = subprocess.run([sys.executable, "-m", "mlperf", "list"], env=nowhere, capture_output=True, text=True)
+    assert re.search("gpt-shakespeare +tinyshakespeare +no data", listed.stdout) and not listed.returncode
+
+
+def test_a_text_task_end_to_end(tmp_path):
+    process = run("submit", "--model", "transformer", "--fast", "--leaderboard", str(tmp_path))
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 1, err
+    last = json.loads(out.splitlines()[-1])
+    assert set(last) >= FIELDS | {"ttft_ms_p50", "tokens_per_s"}
+    assert {"PRACTICE_ONLY"} <= set(last["reasons"]) <= {"PRACTICE_ONLY", *DISTURBED}
+    assert last["quality"] >= 0.99 * last["reference_quality"] and last["ratio"] > 4
+    for word in ("blocks.1.attention", "lm_head", "reads 32 positions instead of 392", "two plans", "tokens/s"):
+        assert word in out
+    loaded = load_all(tmp_path)
+    assert not loaded.problems
+    (kept,) = loaded.submissions
+    assert kept.task.output_tokens == 16 and set(kept.generation.tokens) == {16}
+    assert kept.generation.prompts == 32 and kept.generation.greedy_agreement == 1
+    assert [stage.enabled for stage in kept.pipeline] == [True] * 5
+    assert kept.pipeline[3].flops < kept.pipeline[2].flops / 10  # what the cache saves
+
+
+def test_channels_of_a_text_task_cannot_be_removed(tmp_path, capsys):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("[prune]\nmethod = 'channels'\n")
+    with pytest.raises(SystemExit) as stopped:
+        main(["submit", "--model", "transformer", "--recipe", str(recipe), "--leaderboard", str(tmp_path)])
+    assert stopped.value.code == 2
+    assert 'prune it by magnitude: method = "magnitude" or "blocks"' in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_written_is_found_before_measuring(tmp_path, capsys, monkeypatch):

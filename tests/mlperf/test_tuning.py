@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from leaderboard import Quality
 from mlperf import tasks, tuning
 from mlperf.__main__ import main
 from mlperf.recipe import Recipe
@@ -30,8 +31,10 @@ def test_a_validation_split_is_stratified_and_made_of_training_data(seed):
 
 
 def trial(amount, nbytes, lost, **settings):
-    twin = (280,) * len(lost)
-    return Trial({"amount": amount, **settings}, (nbytes,) * len(lost), tuple(280 - n for n in lost), twin)
+    quality = [
+        Quality(n=288, ref_correct=280, opt_correct=280 - n, value=(280 - n) / 288, ref_value=280 / 288) for n in lost
+    ]
+    return Trial({"amount": amount, **settings}, (nbytes,) * len(lost), tuple(quality))
 
 
 def test_the_smallest_of_those_that_pass_is_chosen():
@@ -51,7 +54,24 @@ def test_nothing_is_learnt_from_the_test_part():
     task = replace(tasks.find("mlp"))
     task.__dict__["data"] = task.data._replace(x_test=Untouchable(), y_test=Untouchable())
     (found,) = tuning.trials(task, tuning.TRIED["open"][:1], splits=1, epochs=1)
-    assert 0 < found.right[0] <= 287 and 0 < found.twin[0] <= 287 and found.bytes[0] < 26_704
+    (quality,) = found.quality
+    assert 0 < quality.opt_correct <= 287 and 0 < quality.ref_correct <= 287 and found.bytes[0] < 26_704
+
+
+def test_strings_drawn_anew_are_new():
+    task = tasks.find("transformer")
+    first, other = (tuning.validation_task(task, seed).data for seed in (0, 1))
+    seen = {x.tobytes() for part in (task.data.x_train, task.data.x_test) for x in part}
+    assert 490 < len(first.x_test) == len(first.y_test) and not seen & {x.tobytes() for x in first.x_test}
+    assert first.x_train is not task.data.x_test and first.x_test.tobytes() != other.x_test.tobytes()
+
+
+def test_the_strings_default_keeps_what_new_strings_ask_for():
+    task = tasks.find("transformer")
+    settings = [s for s in tuning.TRIED["closed"] if Recipe().updated({"prune": s}) == task.recipe]
+    assert len(settings) == 1
+    (found,) = tuning.trials(task, settings, splits=1)
+    assert found.passes and found.quality[0].ref_correct >= 490 and found.bytes[0] < 140_000
 
 
 @pytest.mark.parametrize("name", TRAINING)
@@ -62,7 +82,7 @@ def test_the_defaults_are_among_what_was_tried_and_pass_on_a_split(name, divisio
     settings = [s for s in tuning.TRIED[division] if Recipe().updated({"prune": s}) == recipe]
     assert len(settings) == 1
     (found,) = tuning.trials(task, settings, splits=1)
-    assert found.passes and found.twin[0] >= 275
+    assert found.passes and found.quality[0].ref_correct >= 275
 
 
 def test_the_command(capsys):
@@ -70,13 +90,14 @@ def test_the_command(capsys):
     out, err = capsys.readouterr()
     last = json.loads(out.splitlines()[-1])
     assert (last["model"], last["division"], last["splits"], last["fast"]) == ("mlp", "closed", 2, True)
-    assert len(last["twin"]) == 2 and "validate" in err and "14/14" in err
+    assert len(last["twin"]) == 2 and "validate" in err and "20/20" in err
     assert out.count("amount 0.") == len(tuning.TRIED["closed"])
 
 
 @pytest.mark.parametrize(("options", "says"), [
-    (["--model", "xor"], "xor has nothing to choose, neither stage makes it smaller; known: mlp, cnn"),
+    (["--model", "xor"], "--model xor has nothing to choose here; known: mlp, cnn, transformer"),
     (["--model", "resnet"], "unknown model 'resnet'; known: perceptron, xor, mlp, cnn"),
+    (["--model", "transformer", "--division", "open"], "removes channels, which --model transformer cannot lose"),
     (["--model", "cnn", "--division", "practice"], "invalid choice: 'practice'"),
     (["--model", "cnn", "--quick"], "unrecognized arguments: --quick"),
 ])  # fmt: skip

@@ -48,8 +48,8 @@ def test_a_report_is_a_worker_of_the_leaderboard(report):
 
 def test_both_arms_answer_all_samples(report):
     found, _ = report
-    assert found.ref_labels == [0, -1, -2, -3, -4, -5]
-    assert found.opt_labels == [5, 6, 7, 8, 9, 10]
+    assert found.ref_told == [0, -1, -2, -3, -4, -5]
+    assert found.opt_told == [5, 6, 7, 8, 9, 10]
     assert sorted(found.trace) == list(range(6))
     assert len(found.queries["ref_ns"]) == len(found.queries["opt_ns"]) == 20
 
@@ -68,7 +68,7 @@ def test_only_listed_variables_reach_the_worker(monkeypatch):
     monkeypatch.setenv("TINYTORCH_BACKEND", "numpy")
     monkeypatch.setenv("OMP_SCHEDULE", "dynamic")
     names = ["TINYTORCH_BACKEND", "OMP_SCHEDULE", "PATH", *THREAD_VARIABLES]
-    assert measure(job("surroundings", names=names)).opt_labels == [0, 0, 1, *[1] * len(THREAD_VARIABLES)]
+    assert measure(job("surroundings", names=names)).opt_told == [0, 0, 1, *[1] * len(THREAD_VARIABLES)]
 
 
 def test_environment_sets_every_pool():

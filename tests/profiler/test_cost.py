@@ -21,7 +21,25 @@ BY_HAND = {
 DATA = {"perceptron": "clusters", "xor": "xor", "mlp": "digits", "cnn": "digits-images"}
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+def gpt(vocabulary, width, layers, tokens, rotary):
+    """Parameters, and FLOPs of so many tokens: products, then norms (8 a number), GELUs (8), sums, turned pairs."""
+    parameters = 2 * vocabulary * width + layers * (12 * width**2 + 13 * width) + 2 * width
+    products = 2 * width * (layers * 12 * width + vocabulary) + layers * 4 * width * tokens
+    others = (2 * layers + 1) * 8 * width + layers * (8 * 4 * width + 2 * width + 2 * 3 * width * rotary)
+    return parameters, tokens * (products + others)
+
+
+def test_transformers_by_hand():
+    small, large = models.transformer(), models.gpt_shakespeare()
+    parameters, flops = gpt(28, 64, 2, 17, rotary=False)
+    ids = np.zeros((1, 17), int)
+    assert profiler.parameters(small) == parameters + 32 * 64  # positions are learned, and then added
+    assert profiler.flops(small, ids) == flops + 17 * 64
+    assert profiler.flops(small, np.repeat(ids, 3, 0)) == 3 * profiler.flops(small, ids)
+    assert (profiler.parameters(large), profiler.flops(large, np.zeros((1, 64), int))) == gpt(66, 128, 4, 64, True)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
 def test_milestone_nets_by_hand(name):
     model, x = models.MODELS[name](), datasets.load(DATA[name]).x_test
     assert (profiler.parameters(model), profiler.flops(model, x[:1])) == BY_HAND[name]

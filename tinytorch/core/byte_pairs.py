@@ -16,7 +16,7 @@ from math import inf
 Pair = tuple[int, int]
 
 BYTES = 256
-LONGEST_WORD = 64  # characters; longer runs are cut, so that a text without spaces costs no more than one with
+LONGEST_WORD = 64  # characters; longer runs are cut, since a word is searched anew for each of its merges
 MIN_COUNT = 2  # a pair that occurs once says nothing about other texts
 
 # GPT-2's rule in the terms of Python's `re`: English endings; letters, digits or other signs, with the space before

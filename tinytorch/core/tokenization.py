@@ -19,7 +19,7 @@ from tinytorch.engine.ops.index import check_ids as check_range
 from tinytorch.files import write_atomically
 
 FORMAT = "tinytorch byte pairs 1"
-LONGEST_TOKEN = 4 * LONGEST_WORD  # bytes
+LONGEST_TOKEN = 1 + 4 * LONGEST_WORD  # bytes: a space and letters of four
 CACHED = 1 << 16  # words whose ids are kept
 
 

@@ -31,6 +31,9 @@ class Captured(Protocol):
     grad_clip_norm: float | None
     grad_clip_value: float | None
 
+    @property
+    def arena_bytes(self) -> int: ...
+
     def fits(self, x: np.ndarray, y: np.ndarray) -> bool: ...
     def __call__(self, x: np.ndarray, y: np.ndarray) -> float: ...
 
@@ -40,16 +43,27 @@ class NonFiniteLoss(ArithmeticError):
 
 
 class CosineSchedule:
-    """Learning rate falling from max_lr to min_lr along half a cosine. Loshchilov and Hutter 2017, section 3."""
+    """Learning rate falling from max_lr to min_lr along half a cosine. Loshchilov and Hutter 2017, section 3.
 
-    def __init__(self, max_lr: float = 0.1, min_lr: float = 0.01, total_epochs: int = 100) -> None:
+    With `warmup` it first grows in a straight line, so that epoch warmup - 1 is the first with max_lr (Goyal et al.
+    2017, section 2.2). Where rates change with every step (`Trainer.train_step`), all epochs here are steps.
+    """
+
+    def __init__(self, max_lr: float = 0.1, min_lr: float = 0.01, total_epochs: int = 100, warmup: int = 0) -> None:
         if total_epochs < 1:
             raise ValueError(f"CosineSchedule: total_epochs is {total_epochs}, it must be at least 1")
-        self.max_lr, self.min_lr, self.total_epochs = max_lr, min_lr, total_epochs
+        if not 0 <= warmup < total_epochs:
+            raise ValueError(
+                f"CosineSchedule: warmup is {warmup}, it must be from 0 to {total_epochs - 1}: an epoch at least is "
+                "left for the cosine"
+            )
+        self.max_lr, self.min_lr, self.total_epochs, self.warmup = max_lr, min_lr, total_epochs, warmup
 
     def get_lr(self, epoch: float) -> float:
         """Rate for an epoch; past the last one, min_lr."""
-        progress = min(epoch / self.total_epochs, 1.0)
+        if epoch < self.warmup:
+            return self.max_lr * (epoch + 1) / self.warmup
+        progress = min((epoch - self.warmup) / (self.total_epochs - self.warmup), 1.0)
         return self.min_lr + (self.max_lr - self.min_lr) * (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -94,18 +108,14 @@ class Trainer:
         total, rows, waiting = 0.0, 0, 0
         self.optimizer.zero_grad()
         for x, y in dataloader:
-            if self.captured is not None and accumulation_steps == 1 and self.captured.fits(x.data, y.data):
-                value = self.captured(x.data, y.data)
-                self.check_finite(value, x)
-                total, rows, self.step = total + value * len(x), rows + len(x), self.step + 1
-                continue
-            loss = self.loss_fn(self.model(x), y)
-            self.check_finite(loss.item(), x)
-            (loss if accumulation_steps == 1 else loss / accumulation_steps).backward()
-            total, rows, waiting = total + loss.item() * len(x), rows + len(x), waiting + 1
-            if waiting == accumulation_steps:
-                self.update()
-                waiting = 0
+            if accumulation_steps == 1:
+                loss = self.learn(x, y)
+            else:
+                loss, waiting = self.accumulate(x, y, accumulation_steps), waiting + 1
+                if waiting == accumulation_steps:
+                    self.update()
+                    waiting = 0
+            total, rows = total + loss * len(x), rows + len(x)
         if waiting:
             self.update()
         mean = total / rows if rows else 0.0
@@ -113,6 +123,36 @@ class Trainer:
         self.history["learning_rates"].append(self.optimizer.lr)
         self.epoch += 1
         return mean
+
+    def train_step(self, x: Tensor, y: Tensor) -> float:
+        """One update by one batch, at the rate that the schedule gives for this step; returns the loss before it.
+
+        For models that see their data once or twice, where an epoch is too long for one rate. `history` stays as it is.
+        """
+        if not self.model.training:
+            self.model.train()
+        if self.scheduler is not None:
+            self.optimizer.lr = self.scheduler.get_lr(self.step)
+        self.optimizer.zero_grad()
+        return self.learn(x, y)
+
+    def learn(self, x: Tensor, y: Tensor) -> float:
+        """One update by one batch, captured where that fits; returns the loss before it."""
+        if self.captured is not None and self.captured.fits(x.data, y.data):
+            loss = self.captured(x.data, y.data)
+            self.check_finite(loss, x)
+            self.step += 1
+            return loss
+        loss = self.accumulate(x, y)
+        self.update()
+        return loss
+
+    def accumulate(self, x: Tensor, y: Tensor, batches: int = 1) -> float:
+        """Add the gradients of one of so many batches; returns its loss."""
+        loss = self.loss_fn(self.model(x), y)
+        self.check_finite(loss.item(), x)
+        (loss if batches == 1 else loss / batches).backward()
+        return loss.item()
 
     def update(self) -> None:
         """Clip if asked to, step, forget the gradients."""

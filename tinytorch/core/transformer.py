@@ -25,6 +25,8 @@ __all__ = ["GPT", "MLP", "LayerNorm", "TransformerBlock"]
 
 Positions = Literal["learned", "sinusoidal", "rotary"]
 KNOWN_POSITIONS = ("learned", "sinusoidal", "rotary")
+Start = Literal["gpt2", "pytorch"]
+KNOWN_STARTS = ("gpt2", "pytorch")
 
 
 def alias(name: str) -> property:
@@ -94,14 +96,20 @@ class GPT(Layer):
     """Token ids (B, T) -> logits of the token that follows each, (B, T, vocab_size); T up to max_seq_len.
 
     `positions`: "learned" (an embedding, GPT-2), "sinusoidal" (fixed, Vaswani et al. 2017) or "rotary" (queries and
-    keys are turned, Su et al. 2021). Weights start as GPT-2's (Radford et al. 2019, section 2.3): normal with a
-    standard deviation of 0.02, smaller by sqrt(2 layers) where a sum leads back to the residuals; biases at zero.
+    keys are turned, Su et al. 2021).
+
+    `start` says how weights are drawn. "gpt2": normal with a standard deviation of 0.02, smaller by sqrt(2 layers)
+    where a sum leads back to the residuals; biases at zero (Radford et al. 2019, section 2.3). "pytorch": linear layers
+    as they draw their own, uniform in +-1/sqrt(in_features), and embeddings N(0, 1). At GPT-2's width of 768 these
+    linear layers start alike; narrower ones start wider, and learn faster.
     """
 
     def __init__(
         self, vocab_size: int, embed_dim: int, num_layers: int, num_heads: int, max_seq_len: int = 1024, *,
-        dropout: float = 0.0, positions: Positions = "learned",
+        dropout: float = 0.0, positions: Positions = "learned", start: Start = "gpt2",
     ) -> None:  # fmt: skip
+        if start not in KNOWN_STARTS:
+            raise ValueError(f"GPT: unknown start {start!r}; known: {', '.join(KNOWN_STARTS)}")
         if positions not in KNOWN_POSITIONS:
             raise ValueError(f"GPT: unknown positions {positions!r}; known: {', '.join(KNOWN_POSITIONS)}")
         self.vocab_size, self.embed_dim, self.num_layers = vocab_size, embed_dim, num_layers
@@ -116,10 +124,14 @@ class GPT(Layer):
             for _ in range(num_layers)
         ]
         self.ln_f, self.lm_head = LayerNorm(embed_dim), Linear(embed_dim, vocab_size, bias=False)
-        self.draw_weights()
+        if start == "gpt2":
+            self.draw_as_gpt2()
+        else:
+            for embedding in (layer for layer in self.modules() if isinstance(layer, Embedding)):
+                embedding.weight.data[...] = np.random.normal(0, 1, embedding.weight.shape)
 
-    def draw_weights(self) -> None:
-        """Draw the weights anew, from NumPy's global generator."""
+    def draw_as_gpt2(self) -> None:
+        """Draw all weights anew, from NumPy's global generator."""
         to_residuals = {id(p) for b in self.blocks for p in (b.attention.out_proj.weight, b.mlp.linear2.weight)}
         for layer in self.modules():
             if isinstance(layer, Linear | Embedding):

@@ -16,7 +16,8 @@ Check = Callable[..., None]
 def checks(graph: Graph, count: int) -> list[Check]:
     """The checks, each for the first `count` inputs of the graph as arrays, to be called before every run.
 
-    PlanError where integers that an op checks are computed on the way: nobody could look at them in between.
+    The other inputs are state, whose owner answers for what is in it. PlanError where integers that an op checks are
+    computed on the way: nobody could look at them in between.
     """
     found: dict[tuple, Check] = {}  # layers that look up the same ids in tables of one shape share a check
     for node in graph.nodes:
@@ -29,14 +30,15 @@ def checks(graph: Graph, count: int) -> list[Check]:
                 source = source.node.inputs[0]
             if source is not None and source in graph.inputs[:count]:
                 places[i] = graph.inputs.index(source)
-            elif value is not None and value.dtype.kind in "iu" and value.array is None:
+            elif value is not None and value.dtype.kind in "iu" and value.array is None and source not in graph.inputs:
                 raise PlanError(
                     f"plan: input {i} of {node.op} is computed on the way, where nothing can check it; make it an input"
                 )
+        constants = all(v is None or v.array is not None or v.dtype.kind == "f" for v in node.inputs)
         if places:
             shapes = [v and v.shape for v in node.inputs]
             found.setdefault((node.op, *places.items(), *shapes, *node.params.items()), checked(node, places))
-        else:
+        elif constants:
             check_constants(node)
     return list(found.values())
 

@@ -24,7 +24,7 @@ BUSY = "plan: it is running in another thread, and both would write to one state
 class StatefulPlan:
     """`plan(*inputs)` answers inputs of exactly the captured shapes, a new array, and changes the state it works on.
 
-    It is not thread-safe, and says so.
+    The state's owner answers for integers in it, such as positions. It is not thread-safe, and says so.
     """
 
     def __init__(self, graph: Graph, count: int, state: Sequence[np.ndarray], threads: int = 1) -> None:

@@ -45,6 +45,11 @@ class Step:
         self._checks = checks(graph, 2)
         self._linked.link(state())
 
+    @property
+    def arena_bytes(self) -> int:
+        """What it holds besides the model: activations, gradients and what kernels want as scratch."""
+        return self._linked.program.arena_bytes
+
     def fits(self, x: np.ndarray, y: np.ndarray) -> bool:
         """Whether a batch has the captured shapes and types."""
         mine = self._x, self._y

@@ -26,10 +26,10 @@ WEIGHTED_OPS = ("linear", "conv2d")
 def quantize(model: Layer, calibration: np.ndarray, *, activations: bool = True, percentile: float = 100.0) -> Layer:
     """A copy of `model`, in evaluation mode, with int8 weights; pruned weights stay sparse where that is smaller.
 
-    `calibration` (N, ...) float32 are inputs as the model will meet them, taken from training data. With `activations`,
-    the input of each weighted layer is rounded to a grid over the values seen there: all of them at percentile 100,
-    else those between the percentiles 100 - p and p. Raises ValueError for an empty calibration, a percentile outside
-    (50, 100], weights or activations that are not finite, and models without weights.
+    `calibration` (N, ...), float32 or int64 ids, are inputs as the model will meet them, taken from training data. With
+    `activations`, the input of each weighted layer is rounded to a grid over the values seen there: all of them at
+    percentile 100, else those between the percentiles 100 - p and p. Raises ValueError for an empty calibration, a
+    percentile outside (50, 100], weights or activations that are not finite, and models without weights.
     """
     if not 50 < percentile <= 100:
         raise ValueError(

@@ -1,0 +1,58 @@
+"""Data for the milestones: `load(name)` gives what is embedded, `tinyshakespeare()` a text that may be downloaded."""
+
+from collections.abc import Callable
+
+from tinytorch.datasets.download import DataError, fetch
+from tinytorch.datasets.embedded import (
+    PAD,
+    REVERSAL_VOCABULARY,
+    SEPARATOR,
+    clusters,
+    digits,
+    digits_images,
+    reversal,
+    xor,
+)
+from tinytorch.datasets.split import SPLIT_SEED, Split, validation_split
+from tinytorch.datasets.text import Text, all_windows, tinyshakespeare, windows
+
+DATASETS: dict[str, Callable[[], Split]] = {
+    "clusters": clusters,
+    "xor": xor,
+    "digits": digits,
+    "digits-images": digits_images,
+    "reversal": reversal,
+}
+
+
+def load(name: str) -> Split:
+    """An embedded data set by name; ValueError lists the known ones."""
+    if name not in DATASETS:
+        raise ValueError(
+            f"datasets.load: unknown data set {name!r}; known: {', '.join(DATASETS)}; "
+            "the text is read by datasets.tinyshakespeare()"
+        )
+    return DATASETS[name]()
+
+
+__all__ = [
+    "DATASETS",
+    "PAD",
+    "REVERSAL_VOCABULARY",
+    "SEPARATOR",
+    "SPLIT_SEED",
+    "DataError",
+    "Split",
+    "Text",
+    "all_windows",
+    "clusters",
+    "digits",
+    "digits_images",
+    "fetch",
+    "load",
+    "reversal",
+    "tinyshakespeare",
+    "validation_split",
+    "windows",
+    "xor",
+]  # fmt: skip
