@@ -45,6 +45,14 @@ def test_any_strides(m):
             assert nmse(run("matmul", x, w), exact(x, w)) < NMSE_REDUCTION
 
 
+@pytest.mark.parametrize(
+    "m, k", ((matmul.PACK_TURNED + 5, matmul.PACK_ROWS + 3), (matmul.MAX_ROWS + 37, 130), (300, matmul.K_BLOCK + 9))
+)
+def test_a_long_transposed_matrix_is_packed(m, k):
+    x, w = normal(k, m).T, normal(k, 7)
+    assert nmse(run("matmul", x, w), exact(x, w)) < NMSE_REDUCTION
+
+
 def test_leading_axes_are_rows():
     x, w, g = normal(2, 3, 4, 5), normal(5, 6), normal(2, 3, 4, 6)
     assert nmse(run("linear", x, w, normal(6) * 0), exact(x, w)) < NMSE_REDUCTION
