@@ -5,7 +5,8 @@ disk), `loop.py` (the compiled loop that runs rows of steps), `program.py` and `
 rows); `ahead.py` compiles before anything is needed. Above them the kernels with their lowerings: `product.py` under
 `matmul.py` and `conv.py`, `toom_cook.py` and `patches.py` under `winograd.py` and `winograd_grad.py`, `narrow.py` and
 `narrow_grad.py` for short windows, `grouped.py` and `depthwise.py`; `int8.py` and `sparse.py`; `functions.py` under
-`elementwise.py`, `gelu.py` and `softmax.py`; `pool.py`, the norms, `optimizers.py`, `layout.py`, `views.py` and others.
+`elementwise.py`, `gelu.py` and `softmax.py`; `attention_tiles.py` under `attention.py` and `attention_grad.py`, and
+`decoding.py` for one query to a cache; `pool.py`, the norms, `optimizers.py`, `layout.py`, `views.py` and others.
 `registry.py` finds a lowering by the name of an op, `threads.py` sets the thread counts. Importing the package imports
 none of them.
 """
