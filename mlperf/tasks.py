@@ -22,7 +22,7 @@ from mlperf.metrics import MeanLoss, Metric, RightAnswers
 from mlperf.recipe import Recipe
 from tinytorch import datasets, weights
 from tinytorch.core.layers import Layer
-from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss
+from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, answer_loss
 from tinytorch.core.tensor import Tensor
 from tinytorch.core.tokenization import CharTokenizer
 from tinytorch.datasets import Split
@@ -72,16 +72,6 @@ def binary_loss(outputs: Tensor, y: Tensor) -> Tensor:
 def smoothed_loss(outputs: Tensor, y: Tensor) -> Tensor:
     """Cross-entropy of logits (N, classes) and classes (N,), smoothed by 0.1 as when the reference was trained."""
     return CrossEntropyLoss(label_smoothing=0.1)(outputs, y)
-
-
-def answer_loss(logits: Tensor, answers: Tensor) -> Tensor:
-    """Cross-entropy of logits (N, T, V) at their last places, and of the tokens (N, U) to be written there."""
-    return CrossEntropyLoss()(logits[:, logits.shape[1] - answers.shape[1] :], answers)
-
-
-def read_through(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Prompts (N, T) and answers (N, U) as what is read, both but for the answer's last token, and what is written."""
-    return np.concatenate([x, y[:, :-1]], 1), y
 
 
 def shakespeare() -> Split:
@@ -245,7 +235,7 @@ TASKS: dict[str, Task] = {
             dataset_sha256="c8d48efffed5f47e4154ebfde48daef928304b7e26d5aea992dc7ed623d2953a",
             answering=Writing(prompt_tokens=17, output_tokens=16),
             fresh=fresh_strings,
-            lessons=read_through,
+            lessons=datasets.read_through,
             loss=answer_loss,
             recipe=STRINGS,
             open_recipe=STRINGS,

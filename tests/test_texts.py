@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinytorch.datasets import DataError, all_windows, fetch, text, tinyshakespeare, windows
+from tinytorch.datasets import DataError, all_windows, fetch, load, read_through, text, tinyshakespeare, windows
 
 FILE = "tinyshakespeare/input.txt"
 PLAY = ("First Citizen:\nBefore we proceed any further, hear me speak – naïve?\n\n" * 2000).encode()
@@ -261,3 +261,10 @@ def test_too_few_ids_and_ids_that_are_none(cut):
     for bad in (np.zeros((9, 2), int), np.zeros(9), ["a"] * 9):
         with pytest.raises(ValueError, match="they must be a row of integers; encode a text"):
             cut(bad, 2)
+
+
+def test_what_is_read_lacks_only_the_last_token():
+    data = load("reversal")
+    read, written = read_through(data.x_test, data.y_test)
+    assert read.shape == (500, 32) and written is data.y_test
+    assert (read[:, :17] == data.x_test).all() and (read[:, 17:] == data.y_test[:, :15]).all()

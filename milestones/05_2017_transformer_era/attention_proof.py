@@ -13,15 +13,12 @@ import numpy as np
 from milestones import language, plots, report
 from tinytorch import datasets, models
 from tinytorch.core.dataloader import DataLoader, TensorDataset
-from tinytorch.core.losses import CrossEntropyLoss
-from tinytorch.core.tensor import Tensor, apply
-from tinytorch.engine import ops
+from tinytorch.core.losses import answer_loss
 
 HOW = models.RECIPES["transformer"]
 LONGEST = 16  # letters of a question, and tokens of each answer
 EVERY = 50  # steps, after which the loss on test strings is drawn
 SIGNS = "·abcdefghijklmnopqrstuvwxyz|"  # of padding, letters and separator
-cross_entropy = CrossEntropyLoss()
 
 MILESTONE = report.Milestone(
     name="transformer",
@@ -33,18 +30,6 @@ MILESTONE = report.Milestone(
     folder=Path(__file__).parent,
     unit="steps",
 )
-
-
-def answer_loss(logits: Tensor, answers: Tensor) -> Tensor:
-    """Cross-entropy at the last 16 positions, which write the answer: the question is random, nothing to learn from."""
-    n, t, classes = logits.shape
-    places = np.arange(n * t).reshape(n, t)[:, -LONGEST:]
-    return cross_entropy(apply(ops.embedding, logits.reshape(n * t, classes), Tensor(places)), answers)
-
-
-def read(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """What the model reads, (N, 32): the question and the answer but for its last token, which nothing follows."""
-    return np.concatenate([questions, answers[:, :-1]], 1)
 
 
 def on_the_line(maps: list[np.ndarray], answers: np.ndarray) -> np.ndarray:
@@ -59,9 +44,9 @@ def achieve(run: report.Run) -> report.Achievement:
     np.random.seed(run.seed)
     model = models.transformer()
 
-    strings = TensorDataset(read(data.x_train, data.y_train), data.y_train)
+    strings = TensorDataset(*datasets.read_through(data.x_train, data.y_train))
     batches = DataLoader(strings, HOW.batch_size, shuffle=True, drop_last=True, seed=run.seed)
-    unseen = read(data.x_test, data.y_test)
+    unseen, _ = datasets.read_through(data.x_test, data.y_test)
     trainer = language.trainer(model, HOW, run.length, answer_loss, *strings[: HOW.batch_size])
 
     def held_out() -> float:

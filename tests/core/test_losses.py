@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from tests.core.compare import RNG, near, tensor
 from tinytorch import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss, Sigmoid, Tensor, log_softmax, nn
 from tinytorch.core import training
+from tinytorch.core.losses import answer_loss
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -120,3 +122,16 @@ def test_log_softmax_is_stable():
 def test_losses_have_the_courses_other_homes():
     assert training.CrossEntropyLoss is CrossEntropyLoss and training.MSELoss is MSELoss
     assert nn.BCELoss is BinaryCrossEntropyLoss
+
+
+def test_the_loss_of_answers_is_that_of_the_last_places():
+    logits, answers = tensor(3, 7, 5, requires_grad=True), Tensor(RNG.integers(0, 5, (3, 4)))
+    wanted = CrossEntropyLoss()(logits[:, 3:], answers)
+    near(answer_loss(logits, answers), wanted.data)
+    gradients = []
+    for loss in (wanted, answer_loss(logits, answers)):
+        logits.zero_grad()
+        loss.backward()
+        gradients.append(logits.grad)
+    np.testing.assert_allclose(*gradients, rtol=1e-5, atol=1e-8)
+    assert not gradients[1][:, :3].any()

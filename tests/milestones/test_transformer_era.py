@@ -160,19 +160,6 @@ def small():
     return GPT(28, 8, 1, 2, 32), tokens, tokens[:, -16:]
 
 
-def test_the_answers_loss_is_that_of_the_last_sixteen_positions(script):
-    model, x, y = small()
-    logits = model(Tensor(x))
-    found = script("attention_proof")["answer_loss"](logits, Tensor(y)).item()
-    assert found == pytest.approx(CrossEntropyLoss()(logits[:, 16:], Tensor(y)).item(), rel=1e-6)
-
-
-def test_what_is_read_lacks_only_the_last_token(script):
-    data = datasets.load("reversal")
-    x = script("attention_proof")["read"](data.x_test, data.y_test)
-    assert x.shape == (500, 32) and (x[:, :17] == data.x_test).all() and (x[:, 17:] == data.y_test[:, :15]).all()
-
-
 def test_weight_on_the_line_is_that_of_the_letters_place(script):
     data = datasets.load("reversal")
     maps = [np.zeros((500, 2, 32, 32)), np.zeros((500, 2, 32, 32))]

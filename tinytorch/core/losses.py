@@ -9,7 +9,8 @@ from tinytorch.core.tensor import Tensor, apply, as_tensor
 from tinytorch.engine import ops
 from tinytorch.engine.ops.index import check_ids
 
-__all__ = ["BinaryCrossEntropyLoss", "CrossEntropyLoss", "MSELoss", "log_softmax"]
+__all__ = ["BinaryCrossEntropyLoss", "CrossEntropyLoss", "MSELoss", "answer_loss", "log_softmax"]
+
 
 def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
     """log softmax(x) along `dim`, stable for large x."""
@@ -55,6 +56,17 @@ class CrossEntropyLoss(Layer):
         rows = logits if logits.ndim == 2 else logits.reshape(-1, logits.shape[-1])
         target = Tensor(np.ascontiguousarray(ids.reshape(-1), np.int64))
         return apply(ops.cross_entropy, rows, target, label_smoothing=self.label_smoothing)
+
+
+def answer_loss(logits: Tensor, answers: Tensor) -> Tensor:
+    """Cross-entropy where answers are written: logits (N, T, V) at the last U of T places, answers (N, U) token ids.
+
+    The rows are looked up and not cut out, so that the gradient has a kernel and a step can be captured.
+    """
+    n, t, vocabulary = logits.shape
+    places = np.arange(n * t).reshape(n, t)[:, t - answers.shape[1] :]
+    rows = apply(ops.embedding, logits.reshape(n * t, vocabulary), Tensor(places))
+    return CrossEntropyLoss()(rows, answers)
 
 
 class BinaryCrossEntropyLoss(Layer):

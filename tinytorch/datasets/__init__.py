@@ -10,6 +10,7 @@ from tinytorch.datasets.embedded import (
     clusters,
     digits,
     digits_images,
+    read_through,
     reversal,
     xor,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "digits_images",
     "fetch",
     "load",
+    "read_through",
     "reversal",
     "tinyshakespeare",
     "validation_split",

@@ -51,6 +51,11 @@ def digits_images() -> Split:
     )
 
 
+def read_through(prompts: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Prompts (N, T) and answers (N, U) as what is read, both but for the answer's last token, and what is written."""
+    return np.concatenate([prompts, answers[:, :-1]], 1), answers
+
+
 def reversal(seed: int = 2017, train: int = 20_000, test: int = 500) -> Split:
     """Strings of 4 to 16 letters and the same strings backwards, all different, each length as likely as any other.
 
