@@ -215,7 +215,7 @@ def line(run: report.Run, results: list[Result], met: bool, quick: bool) -> dict
 def main(argv: list[str] | None = None) -> int:
     """Optimise, measure, show; returns the exit code."""
     options = parsed(argv)
-    run, results = report.Run(seed=0, epochs=0, output=options.output), []
+    run, results = report.Run(seed=0, length=0, output=options.output), []
     try:
         print(f"{TITLE}\n{CLAIM}", flush=True)
         compile_all()
