@@ -14,18 +14,17 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from itertools import count
 from types import FunctionType
 from typing import Any
 
 import numba
 import numpy as np
+from llvmlite.binding import Linkage
 from numba import cfunc, njit, types
-from numba.core.bytecode import FunctionIdentity
+from numba.core.codegen import CPUCodeLibrary
 
 from kernels import cache, memory, simd, threads
 
@@ -105,25 +104,33 @@ class Kernel:
                 entry = FunctionType(_entry.__code__, {"body": body, "words": words}, self.name)
                 # Numba names the cache file after module and qualified name: all that tells two entries apart.
                 entry.__module__, entry.__qualname__ = __name__, self.name
-                with cache.compiled_here(), symbols_of(self.name):
+                with cache.compiled_here(), self_contained(self.name):
                     self._compiled = cfunc(types.void(simd.INTS, types.int64, types.int64), cache=True)(entry)
             return self._compiled
 
 
 @contextmanager
-def symbols_of(name: str) -> Iterator[None]:
-    """Number the functions compiled inside from a start of the kernel's own.
+def self_contained(name: str) -> Iterator[None]:
+    """Code of this name compiled inside keeps its copies of the functions it calls to itself.
 
-    Numba tells functions of one qualified name, such as two closures of one factory, apart by a number counted in each
-    process anew. Code compiled by different processes could so bring two functions under one symbol into a third, which
-    takes the first it loads for both.
+    Numba leaves them visible under names that count functions in each process anew, and of several with one name the
+    linker takes the first it loads for all. So what a kernel computed depended, by a last bit, on which kernels were
+    loaded or compiled before it, and two functions of one qualified name, such as closures, could be confused.
     """
-    before = FunctionIdentity._unique_ids
-    FunctionIdentity._unique_ids = count(zlib.crc32(name.encode()) << 20)
+    finish = CPUCodeLibrary._finalize_final_module
+
+    def alone(library: Any) -> None:
+        if library.name == name:
+            for function in library._final_module.functions:
+                if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
+                    function.linkage = "internal"
+        finish(library)
+
+    CPUCodeLibrary._finalize_final_module = alone
     try:
         yield
     finally:
-        FunctionIdentity._unique_ids = before
+        CPUCodeLibrary._finalize_final_module = finish
 
 
 def _entry(step, lo, hi):  # type: ignore[no-untyped-def]
