@@ -126,11 +126,11 @@ def self_contained(name: str) -> Iterator[None]:
                     function.linkage = "internal"
         finish(library)
 
-    CPUCodeLibrary._finalize_final_module = alone
+    CPUCodeLibrary._finalize_final_module = alone  # type: ignore[method-assign]
     try:
         yield
     finally:
-        CPUCodeLibrary._finalize_final_module = finish
+        CPUCodeLibrary._finalize_final_module = finish  # type: ignore[method-assign]
 
 
 def _entry(step, lo, hi):  # type: ignore[no-untyped-def]

@@ -167,7 +167,7 @@ class Task:
 # Nets of 3 and 17 parameters only grow by int8 and sparse storage (measured), so both stages start switched off.
 TINY = Recipe().skipping(["quantize", "prune"])
 
-STRINGS = Recipe().updated({"prune": {"amount": 0.8}})  # by the criterion: 90 % lose nearly all, 80 % at most 4 of 500
+STRINGS = Recipe().updated({"prune": {"amount": 0.7}})  # by the criterion: nothing lost; 80 % lose up to 11 of 500
 
 # A window of text has 64 places to measure grids at, so few are enough. Of a network trained for 800 steps on the first
 # 80 % of the training part, int8 and 30 % of zeros raised the loss on the other 20 % by 0.20 %, 40 % by 0.54 %, 50 % by
@@ -231,7 +231,7 @@ TASKS: dict[str, Task] = {
             dataset="reversal",
             metric=STRING,
             floor=0.97,
-            weights_sha256="c13a8e59e8983a1bc3a9577931789b205feff9c8da49c5e9db603eac1c13a68a",
+            weights_sha256="4466655c5126d632b86be0a21a93a2eb64cd488ba858695948c660f283c00bc3",
             dataset_sha256="c8d48efffed5f47e4154ebfde48daef928304b7e26d5aea992dc7ed623d2953a",
             answering=Writing(prompt_tokens=17, output_tokens=16),
             fresh=fresh_strings,
