@@ -25,6 +25,7 @@ from typing import Any
 import llvmlite
 import numba
 from llvmlite import binding
+from numba.core.codegen import CPUCodeLibrary
 
 from kernels import cpu
 
@@ -94,6 +95,30 @@ def compiled_here() -> Iterator[None]:
             yield
         finally:
             config.CACHE_DIR = before
+
+
+@contextmanager
+def self_contained(name: str) -> Iterator[None]:
+    """Code of this name compiled inside keeps its copies of the functions it calls to itself.
+
+    Numba leaves them visible under names that count functions in each process anew, and of several with one name the
+    linker takes the first it loads for all. So what a kernel computed depended, by a last bit, on which kernels were
+    loaded or compiled before it, and two functions of one qualified name, such as closures, could be confused.
+    """
+    finish = CPUCodeLibrary._finalize_final_module
+
+    def alone(library: Any) -> None:
+        if library.name == name:
+            for function in library._final_module.functions:
+                if not function.is_declaration and function.linkage == binding.Linkage.linkonce_odr:
+                    function.linkage = "internal"
+        finish(library)
+
+    CPUCodeLibrary._finalize_final_module = alone  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        CPUCodeLibrary._finalize_final_module = finish  # type: ignore[method-assign]
 
 
 def holds(name: str) -> bool:

@@ -22,9 +22,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite.binding import Linkage
 from numba import cfunc, njit, types
-from numba.core.codegen import CPUCodeLibrary
 
 from kernels import cache, memory, simd, threads
 
@@ -104,33 +102,9 @@ class Kernel:
                 entry = FunctionType(_entry.__code__, {"body": body, "words": words}, self.name)
                 # Numba names the cache file after module and qualified name: all that tells two entries apart.
                 entry.__module__, entry.__qualname__ = __name__, self.name
-                with cache.compiled_here(), self_contained(self.name):
+                with cache.compiled_here(), cache.self_contained(self.name):
                     self._compiled = cfunc(types.void(simd.INTS, types.int64, types.int64), cache=True)(entry)
             return self._compiled
-
-
-@contextmanager
-def self_contained(name: str) -> Iterator[None]:
-    """Code of this name compiled inside keeps its copies of the functions it calls to itself.
-
-    Numba leaves them visible under names that count functions in each process anew, and of several with one name the
-    linker takes the first it loads for all. So what a kernel computed depended, by a last bit, on which kernels were
-    loaded or compiled before it, and two functions of one qualified name, such as closures, could be confused.
-    """
-    finish = CPUCodeLibrary._finalize_final_module
-
-    def alone(library: Any) -> None:
-        if library.name == name:
-            for function in library._final_module.functions:
-                if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
-                    function.linkage = "internal"
-        finish(library)
-
-    CPUCodeLibrary._finalize_final_module = alone  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        CPUCodeLibrary._finalize_final_module = finish  # type: ignore[method-assign]
 
 
 def _entry(step, lo, hi):  # type: ignore[no-untyped-def]
