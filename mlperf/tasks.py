@@ -56,7 +56,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "5996e8e05fad97fa7eb894e679bcd49a1ff449d73a04838052183a809368e90f"
+REFERENCE_CODE_SHA256 = "2c27e8e15b4a2407ce635bd0afd5f33a670d283a1fae68ec1cf1f24dd78e369e"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:

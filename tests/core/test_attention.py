@@ -8,7 +8,8 @@ import pytest
 from tests.core.compare import near, tensor
 from tests.tolerance import NMSE_REDUCTION, nmse
 from tinytorch import MultiHeadAttention, Tensor, create_causal_mask, scaled_dot_product_attention
-from tinytorch.core.attention import rotary_table
+from tinytorch.core.attention import Past, positions_of, rotary_table
+from tinytorch.core.autograd import no_grad
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -112,3 +113,13 @@ def test_rotary_scores_depend_on_distances_alone():
     assert np.abs(turned.data - here.data).max() > 1e-4
     with pytest.raises(ValueError, match="rotary_table: head_dim is 3: pairs are turned, so it must be even"):
         rotary_table(4, 3)
+
+
+def test_a_past_needs_positions_and_takes_no_mask():
+    layer, x = MultiHeadAttention(8, 2, causal=True), tensor(1, 2, 8)
+    past = Past(*(Tensor(np.zeros((1, 2, 4, 4), np.float32)) for _ in range(2)))
+    for how in ({}, {"positions": positions_of(1, 2), "mask": create_causal_mask(2)}):
+        with pytest.raises(ValueError, match=r"up to its own place: give positions \(B, T\), and no mask"):
+            layer(x, past=past, **how)
+    with no_grad():
+        near(layer(x, positions=positions_of(1, 2), past=past), layer(x).data)

@@ -78,6 +78,9 @@ def test_bad_calls_change_nothing():
     assert np.abs(decoder.decode(Tensor(np.array([4, 7]))) - model(whole).data[:, -1]).max() <= 1e-4
     with pytest.raises(ValueError, match="it holds 16 tokens and has room for 16: 1 more do not fit"):
         decoder.decode([1, 1])
+    for lengths in ([0, 3], [3, 5], [3]):  # a text without tokens would be given what follows its neighbour
+        with pytest.raises(ValueError, match=r"Decoder: lengths are .*: there must be 2, each from 1 to the 4 tokens"):
+            decoder.prefill(ids(2, 4), np.array(lengths))
     with pytest.raises(ValueError, match="Decoder: batch is 0; give at least 1"):
         Decoder(model, batch=0)
 

@@ -97,8 +97,13 @@ class MultiHeadAttention(Layer):
 
         With `past`, which needs positions, keys and values are written there; each token sees all up to its own place.
         """
+        if past is not None and (positions is None or mask is not None):
+            raise ValueError(
+                "MultiHeadAttention: with past each token sees what stands up to its own place: give positions (B, T), "
+                "and no mask"
+            )
         q, k, v = self.heads(x, positions)
-        if past is not None and positions is not None:
+        if past is not None:
             keys, values = (apply(ops.cache_write, *pair, positions) for pair in zip(past, (k, v)))
             out = apply(ops.cached_attention, q, keys, values, positions, scale=self.scale)
         elif mask is not None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinytorch.core.attention import Past
 from tinytorch.core.tensor import Tensor
+from tinytorch.engine import ops
 
 __all__ = ["KVCache"]
 
@@ -62,9 +63,8 @@ class KVCache:
         if key.shape != value.shape:
             raise ValueError(f"KVCache: key is {key.shape}, value is {value.shape}: each key needs one value")
         positions = self.positions(key.shape[2])
-        rows = np.arange(self.batch_size)[:, None]
         for cache, new in zip(layer, (key, value)):
-            cache.data[rows, :, positions] = new.data.transpose(0, 2, 1, 3)
+            ops.cache_write(cache.data, new.data, positions)
         self._waiting[layer_idx] = key.shape[2]
 
     def get(self, layer_idx: int) -> tuple[Tensor, Tensor]:

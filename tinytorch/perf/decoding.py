@@ -44,6 +44,11 @@ class Decoder:
         """Begin with texts (B, T), of which the first `lengths` (B,) tokens count: logits (B, vocab_size)."""
         tokens = self.checked(tokens, 2)
         lengths = np.full(self.batch, tokens.shape[1], np.int64) if lengths is None else lengths
+        if lengths.shape != (self.batch,) or lengths.min() < 1 or lengths.max() > tokens.shape[1]:
+            raise ValueError(
+                f"Decoder: lengths are {lengths.tolist()}: there must be {self.batch}, each from 1 to the "
+                f"{tokens.shape[1]} tokens given"
+            )
         if not tokens.shape[1] <= self.max_seq_len:
             raise ValueError(
                 f"Decoder: a prompt of {tokens.shape[1]} tokens does not fit the {self.max_seq_len} positions of the "
