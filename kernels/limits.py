@@ -14,7 +14,8 @@ import numpy as np
 
 from kernels import simd
 from kernels.machine import CONTRACT, EXACT, Bytes, Floats, Ints, Words, kernel
-from kernels.program import MIN_PART_NS, Builder, execute
+from kernels.program import Builder, execute
+from kernels.symbols import MIN_PART_NS
 
 HEIGHT, VECTORS = simd.HEIGHTS[0], 2
 DEPTH = 16  # positions of k that a round goes through, so that loads stay loads and nothing can be simplified
