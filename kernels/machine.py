@@ -89,6 +89,11 @@ class Kernel:
         return (self._compiled or self.compile()).address
 
     @property
+    def ready(self) -> bool:
+        """Whether the code is in memory, so that a call needs neither compile nor load it."""
+        return self._compiled is not None
+
+    @property
     def cache_hit(self) -> bool:
         """Whether the code came from the disk cache."""
         return (self._compiled or self.compile()).cache_hits > 0

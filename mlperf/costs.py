@@ -33,9 +33,9 @@ class LayerCost(NamedTuple):
 
 
 def observed(model: Layer, run: Query, example: np.ndarray) -> list[Row]:
-    with record(model) as rows:
+    with record(model) as recording:
         run(example)
-    return rows
+    return recording.rows
 
 
 def query_flops(model: Layer, run: Query, example: np.ndarray) -> int:

@@ -56,7 +56,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "2c27e8e15b4a2407ce635bd0afd5f33a670d283a1fae68ec1cf1f24dd78e369e"
+REFERENCE_CODE_SHA256 = "05ca59f6d49402fff8f787d2f00d70cd364c2ce5d2c8b2246a0524769aff040a"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What a model costs, measured from outside: the code under measurement knows nothing of it.
 
->>> with profiler.record(model) as rows:
+>>> with profiler.record(model) as recording:
 ...     model(x)
 >>> profiler.parameters(model), profiler.flops(model, x)
 >>> with profiler.peak_memory() as memory:

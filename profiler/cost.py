@@ -25,9 +25,9 @@ def flops(model: Layer, *inputs: Any) -> int:
     modes = [(layer, layer.training) for layer in model.modules()]
     model.eval()
     try:
-        with use_backend("numpy"), no_grad(), record(model) as rows:
+        with use_backend("numpy"), no_grad(), record(model) as recording:
             model(*tensors)
     finally:
         for layer, training in modes:
             layer.training = training
-    return sum(row.flops for row in rows)
+    return sum(row.flops for row in recording.rows)

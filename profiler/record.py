@@ -1,60 +1,169 @@
-"""One row for every op that runs, forward or backward, taken at the seam; the code under measurement runs unchanged.
+"""One row for every op that runs, forward, backward or update, taken at the seam; the code under measurement runs
+unchanged.
 
-Left out: totals, tables and plots, which are made from these rows, and time spent outside ops.
+What is the same for all calls of one signature is worked out once (`Call`); of each call only times and thread are
+kept, 32 bytes, so that a script of a million calls can be watched. Left out: totals, tables and plots (`report.py`),
+and time spent outside ops.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident
+from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinytorch.core.layers import Layer
+from tinytorch.core.tensor import Tensor
 from tinytorch.engine import dispatch
+from tinytorch.engine.dispatch import Event, Phase
+
+Shape = tuple[int, ...]
 
 
-class Row(NamedTuple):
-    """One call of an op.
+class Call(NamedTuple):
+    """What all calls of an op with one signature have in common.
 
-    `layer` is the dotted name of the innermost layer that was running, "" outside all layers (backward, optimizer).
-    `shapes` are the inputs', None where one was absent. `flops` counts the mathematics, 2 for a multiply-add.
-    `bytes` counts every input and the output once: what has to move if nothing is cached. `start_ns` is on the clock
-    of `time.perf_counter_ns`, `ns` the call's duration.
+    `layer` is the dotted name of the innermost layer that was running, in backward of the layer whose gradient is
+    computed, in an update of the one whose parameter it is, and "" outside of all; `kind` is its class. `shapes` are
+    the inputs', None where one was absent. `flops` counts the mathematics, 2 for a multiply-add. `bytes` counts every
+    input and the output once: what has to move if nothing is cached.
     """
 
     layer: str
+    kind: str
+    phase: Phase
     op: str
-    shapes: tuple[tuple[int, ...] | None, ...]
-    out_shape: tuple[int, ...]
+    shapes: tuple[Shape | None, ...]
+    out_shape: Shape
+    flops: int
+    bytes: int
+
+
+class Row(NamedTuple):
+    """One call of an op: the fields of its `Call`, then when it began on the clock of `time.perf_counter_ns`, how long
+    it took, and the thread it ran in.
+    """
+
+    layer: str
+    kind: str
+    phase: Phase
+    op: str
+    shapes: tuple[Shape | None, ...]
+    out_shape: Shape
     flops: int
     bytes: int
     start_ns: int
     ns: int
+    thread: int
 
 
-@contextmanager
-def record(model: Layer | None = None) -> Iterator[list[Row]]:
-    """Collect a `Row` for each op that runs inside the block.
+FIELDS = 4  # of an event: which call, begin, end, thread
 
-    Layers have their names within `model`; one that is not part of it (every layer, without a model) its class name.
-    The rows hold no arrays, so memory is freed as it would be without recording.
+
+class Recording:
+    """What was watched: `calls`, one for each signature; `events` of FIELDS integers, in the order they ended.
+
+    `began_ns` and `ended_ns` are the ends of the window.
     """
-    names = {id(layer): name for name, layer in model.named_modules()} if model is not None else {}
-    rows: list[Row] = []
 
-    def keep(event: dispatch.Event) -> None:
-        op, arrays, params, out, start_ns, end_ns, layer = event
-        name = "" if layer is None else names.get(id(layer), type(layer).__name__)
-        shapes = tuple(None if a is None else a.shape for a in arrays)
-        flops = op.flops(out, *arrays, **params)
-        rows.append(
-            Row(name, op.name, shapes, out.shape, flops, bytes_moved(flops, out, arrays), start_ns, end_ns - start_ns)
-        )
+    def __init__(self, model: Layer | None = None) -> None:
+        self.calls: list[Call] = []
+        self.events = array("q")
+        self.began_ns = self.ended_ns = 0
+        self._names = Names(model)
+        self._known: dict[tuple, int] = {}
+        self._makers: dict[int, tuple[str, str]] = {}  # id of an op's result -> layer and kind, while it lives
 
-    with dispatch.watch(keep):
-        yield rows
+    @property
+    def rows(self) -> list[Row]:
+        """One for each call, in the order they ended."""
+        of = self.calls
+        events = self.table.tolist()
+        return [Row._make((*of[i], start, end - start, thread)) for i, start, end, thread in events]
+
+    @property
+    def table(self) -> np.ndarray:
+        """The events, (calls, FIELDS) int64."""
+        return np.array(self.events, np.int64).reshape(-1, FIELDS)
+
+    def watch(self, event: Event) -> None:
+        """Keep one event. Holds no array, so memory is freed as it would be without recording."""
+        op, arrays, params, out, start_ns, end_ns, scope, root, phase, source = event
+        if phase == "forward":
+            where = self._names.of_layer(scope, root)
+            self._makers[id(out)] = where
+        elif phase == "backward":
+            where = self._makers.get(id(source), OUTSIDE)
+        else:
+            where = self._names.of_parameter(arrays[0])
+        signature = [None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]
+        packed = [id(a) for a in arrays if dispatch.is_packed(a)]
+        key: tuple = (op, where, phase, *signature, *packed, *params.items())
+        try:
+            index = self._known.get(key)
+        except TypeError:  # a parameter that cannot be hashed, such as an index made of slices
+            key = (op, where, phase, *signature, str(params))
+            index = self._known.get(key)
+        if index is None:
+            index = self._known[key] = len(self.calls)
+            self.calls.append(described(event, *where))
+        self.events.extend((index, start_ns, end_ns, get_ident()))
+
+
+OUTSIDE = ("", "")
+
+
+class Names:
+    """Which layer something belongs to: dotted name and class.
+
+    Names are those within `model`. Without one they are those within the outermost layer that was running, behind its
+    class: `GPT.blocks.0.mlp`, and `Sequential#2.0` for the second of that class. A layer of no known model has its
+    class for a name.
+    """
+
+    def __init__(self, model: Layer | None) -> None:
+        self.model = model
+        self.roots: dict[int, Layer] = {}  # kept, so that no id is used twice
+        self.layers: dict[int, tuple[str, str]] = {}
+        self.parameters: dict[int, tuple[str, str]] = {}
+        if model is not None:
+            self.learn(model, "")
+
+    def learn(self, root: Layer, prefix: str) -> None:
+        self.roots[id(root)] = root
+        for name, layer in root.named_modules(prefix):
+            where = self.layers.setdefault(id(layer), (name, type(layer).__name__))
+            for value in vars(layer).values():
+                if isinstance(value, Tensor):
+                    self.parameters.setdefault(id(value.data), where)
+
+    def of_layer(self, scope: Any, root: Any) -> tuple[str, str]:
+        if scope is None:
+            return OUTSIDE
+        where = self.layers.get(id(scope))
+        if where is None and self.model is None and id(root) not in self.roots:
+            kind = type(root).__name__
+            same = 1 + sum(type(other).__name__ == kind for other in self.roots.values())
+            self.learn(root, kind if same == 1 else f"{kind}#{same}")
+            where = self.layers.get(id(scope))
+        kind = type(scope).__name__
+        return where or (kind, kind)
+
+    def of_parameter(self, array: Any) -> tuple[str, str]:
+        return self.parameters.get(id(array), OUTSIDE)
+
+
+def described(event: Event, layer: str, kind: str) -> Call:
+    """What is the same whenever the op is called so."""
+    op, arrays, params, out, *_ = event
+    shapes = tuple([None if a is None else a.shape for a in arrays])
+    flops = op.flops(out, *arrays, **params)
+    return Call(layer, kind, event.phase, op.name, shapes, out.shape, flops, bytes_moved(flops, out, arrays))
 
 
 def bytes_moved(flops: int, out: np.ndarray, arrays: tuple[Any, ...]) -> int:
@@ -62,3 +171,18 @@ def bytes_moved(flops: int, out: np.ndarray, arrays: tuple[Any, ...]) -> int:
     if not flops and any(np.may_share_memory(out, a) for a in arrays if isinstance(a, np.ndarray)):
         return 0
     return out.nbytes + sum(a.nbytes for a in arrays if a is not None)
+
+
+@contextmanager
+def record(model: Layer | None = None) -> Iterator[Recording]:
+    """Watch all ops that run inside the block, in any thread: `with record(model) as r: model(x)`, then `r.rows`.
+
+    Recordings may lie inside each other; each sees what runs in its block. Names of layers: see `Names`.
+    """
+    recording = Recording(model)
+    with dispatch.watch(recording.watch):
+        recording.began_ns = perf_counter_ns()
+        try:
+            yield recording
+        finally:
+            recording.ended_ns = perf_counter_ns()

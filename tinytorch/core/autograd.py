@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinytorch.engine import ops
+from tinytorch.engine import dispatch, ops
 from tinytorch.engine.op import Op
 
 if TYPE_CHECKING:
@@ -138,21 +138,25 @@ def backward(
     pending: dict[Node, np.ndarray] = {tensor._grad_fn: seed}
     if tensor.retains_grad:
         give(tensor, seed)
-    for node in sorted_nodes(tensor._grad_fn):
-        g = pending.pop(node, None)
-        if g is None:  # no gradient flows here: all its uses were cut off
-            continue
-        for source, owed in zip(node.inputs, node.gradients(g)):
-            if source is None or not source.requires_grad:
+    watched = bool(dispatch.watchers)
+    with dispatch.phase("backward"):
+        for node in sorted_nodes(tensor._grad_fn):
+            g = pending.pop(node, None)
+            if g is None:  # no gradient flows here: all its uses were cut off
                 continue
-            data = source.data
-            if owed.shape != data.shape or owed.dtype is not data.dtype:
-                owed = like(data, owed)
-            below = source._grad_fn
-            if below is None or source.retains_grad:
-                give(source, owed)
-            if below is not None:
-                pending[below] = ops.add(pending[below], owed) if below in pending else owed
+            if watched:
+                dispatch.source = node.out
+            for source, owed in zip(node.inputs, node.gradients(g)):
+                if source is None or not source.requires_grad:
+                    continue
+                data = source.data
+                if owed.shape != data.shape or owed.dtype is not data.dtype:
+                    owed = like(data, owed)
+                below = source._grad_fn
+                if below is None or source.retains_grad:
+                    give(source, owed)
+                if below is not None:
+                    pending[below] = ops.add(pending[below], owed) if below in pending else owed
 
 
 def _seed(tensor: Tensor, gradient: Any) -> np.ndarray:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from tinytorch.core.tensor import Tensor
-from tinytorch.engine import ops
+from tinytorch.engine import dispatch, ops
 
 
+@dispatch.phase("update")
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float = 1.0) -> float:
     """Scale all gradients so that their joint Euclidean norm is at most max_norm; return the norm before.
 
@@ -27,6 +28,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float = 1.0) -> float
     return norm
 
 
+@dispatch.phase("update")
 def clip_grad_value(parameters: Iterable[Tensor], clip_value: float) -> None:
     """Limit every element of every gradient to [-clip_value, clip_value]. Gradients become new arrays."""
     limits("clip_grad_value", None, clip_value)
@@ -34,6 +36,7 @@ def clip_grad_value(parameters: Iterable[Tensor], clip_value: float) -> None:
         p.grad = ops.clip(p.grad, low=-float(clip_value), high=float(clip_value))
 
 
+@dispatch.phase("update")
 def clip_always(parameters: Iterable[Tensor], max_norm: float | None, clip_value: float | None) -> None:
     """What the two above do, without a look at values on the way, as capturing needs it: the same bits."""
     found = with_gradients(parameters)

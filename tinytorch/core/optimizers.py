@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinytorch.core.tensor import Tensor
-from tinytorch.engine import ops
+from tinytorch.engine import dispatch, ops
 
 
 class Optimizer:
@@ -38,6 +38,7 @@ class Optimizer:
         for p in self.params:
             p.grad = None
 
+    @dispatch.phase("update")
     def step(self) -> None:
         """One update of every parameter that has a gradient."""
         self.advance()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,11 @@ CACHE_LIMIT = 8192
 
 
 class Event(NamedTuple):
-    """What a watcher is told about one call; `scope` is the innermost layer that was running, or None."""
+    """What a watcher is told about one call.
+
+    `scope` is the innermost layer that was running, `root` the outermost, None outside of all. `phase` is "forward",
+    "backward" or "update"; in backward `source` is the array made by the op whose gradient is computed.
+    """
 
     op: Op
     arrays: tuple[Any, ...]
@@ -37,14 +41,20 @@ class Event(NamedTuple):
     start_ns: int
     end_ns: int
     scope: Any
+    root: Any
+    phase: Phase
+    source: np.ndarray | None
 
 
+Phase = Literal["forward", "backward", "update"]
 Watcher = Callable[[Event], None]
 
 Run = Callable[..., Any]  # what runs for one signature: (*arrays, **params) -> array
 _cache: dict[tuple, Run] = {}
 watchers: list[Watcher] = []
 scopes: list[Any] = []
+source: np.ndarray | None = None  # written by `core.autograd.backward` while somebody watches
+_phase: Phase = "forward"
 
 
 def _known_backend(name: str, source: str) -> str:
@@ -105,7 +115,9 @@ def call(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
     run = find(op, arrays, params)
     start = perf_counter_ns()
     out = np.asarray(run(*arrays, **params))
-    event = Event(op, arrays, params, out, start, perf_counter_ns(), scopes[-1] if scopes else None)
+    end = perf_counter_ns()
+    scope, root = (scopes[-1], scopes[0]) if scopes else (None, None)
+    event = Event(op, arrays, params, out, start, end, scope, root, _phase, source)
     for watcher in tuple(watchers):
         watcher(event)
     return out
@@ -185,3 +197,14 @@ def scope(layer: Any) -> Iterator[None]:
         yield
     finally:
         scopes.pop()
+
+
+@contextmanager
+def phase(name: Phase) -> Iterator[None]:
+    """Mark the calls inside the block, or of the function it decorates, as part of backward, or of an update."""
+    global _phase, source
+    before, _phase = (_phase, source), name
+    try:
+        yield
+    finally:
+        _phase, source = before
