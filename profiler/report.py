@@ -7,7 +7,7 @@ Left out: how it is measured (`profiling.py`), how it is shown (`tables.py`, `pl
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -142,6 +142,10 @@ class Report(Data):
         """Time inside ops; with `outside_ns` it makes `observed_ns`, but for medians not adding up."""
         return sum(line.ns for line in self.lines)
 
+    @property
+    def bytes(self) -> int:
+        return sum(line.bytes for line in self.lines)
+
     def grouped(self, key: Callable[[Line], Any]) -> dict[Any, list[Line]]:
         """Lines by a key, in the order of first appearance."""
         groups: dict[Any, list[Line]] = {}
@@ -193,9 +197,3 @@ class Report(Data):
         from profiler.tables import text
 
         return text(self)
-
-
-def layers_above(name: str) -> Iterator[str]:
-    """The layers that a dotted name lies in, the outermost first: "a.b.c" -> "a", "a.b"."""
-    parts = name.split(".")
-    return (".".join(parts[:i]) for i in range(1, len(parts)))
