@@ -125,7 +125,7 @@ def compare(
             tuple(samples[name]),
             calls[name],
             warmup_calls[name],
-            doubts(samples[name], calls=calls[name], timer_ns=timer_ns, steady=warm.steady, compiled=compiled),
+            doubts(samples[name], calls=calls[name], timer_ns=timer_ns, steady=name not in warm.unsteady, compiled=compiled),
         )
         for name in runners
     }
