@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.contest import Result
-from benchmarks.table import figures, is_ours
+from benchmarks.table import is_ours
+from profiler.units import figures
 from benchmarks.targets import Target
 
 INK, REACHED = "#333333", "#0072B2"
