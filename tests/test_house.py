@@ -34,7 +34,7 @@ ROOMS = {
     "tinytorch.optim": {"tinytorch.core"},
     "tinytorch.perf": {"tinytorch.core", "tinytorch.engine", "tinytorch.models", "tinytorch.weights"},
     "tinytorch": set(),
-    "profiler": {"tinytorch"},
+    "profiler": {"kernels", "tinytorch"},
     "mlperf": {"profiler", "tinytorch", "leaderboard", "kernels"},
     "milestones": {"kernels.threads", "profiler", "tinytorch"},
     "benchmarks": {"kernels", "tinytorch", "profiler", "mlperf"},
