@@ -22,6 +22,7 @@ from kernels.attention_tiles import (
     QUERIES,
     WIDE,
     begin_of,
+    counts,
     cross,
     empty_heads,
     furthest,
@@ -118,10 +119,12 @@ def blocks_of_queries(build: Builder, q: Ref, k: Ref, v: Ref, positions: Ref, ca
     y, blocks = empty_heads(build, q.shape), -(-t // QUERIES)
     units, cached = b * h * blocks, positions != NULL
     items, slot = min(units, MOST_ITEMS), d * QUERIES + KEYS * QUERIES + 4 * QUERIES
+    pairs = counts(t, s, causal)
     build.step(
         attend, q, k, v, positions, y, tables(build, q, k, v, y), build.empty((items, slot)), h, t, s, d,
         causal, cached, *(positions.strides if cached else (0, 0)), scale * LOG2_E, blocks, units, items, slot,
         items=items, cost_ns=4 * q.size * s / (2 if causal else 1) / FLOPS_PER_NS,
+        operations=0 if cached else 2 * b * h * d * (pairs.scores + pairs.over_keys),  # positions are not known here
     )  # fmt: skip
     return y
 

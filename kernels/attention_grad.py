@@ -25,6 +25,7 @@ from kernels.attention_tiles import (
     QUERIES,
     WIDE,
     begin_of,
+    counts,
     cross,
     furthest,
     gathered,
@@ -217,13 +218,14 @@ def attention_grad(
         targets = _result(sums, k), _result(sums, v, k.size)
     else:
         targets = tuple(build.empty(x.shape) if scattered(x, t) else x for x in (dk, dv))
-    units, key_blocks = b * h * parts, -(-s // KEYS)
+    units, key_blocks, pairs = b * h * parts, -(-s // KEYS), counts(t, s, causal, KEYS)
     items, slot = min(units, MOST_ITEMS), QUERIES * (2 * d + KEYS + 5 + key_blocks + key_blocks * KEYS)
     build.step(
         attend_grad, q, k, v, out, g, dq, *targets, tables(build, q, k, v, out, g, dq, *targets),
         build.constant(np.array(equal_parts(t, s, causal, parts), np.int64)), build.empty((items, slot)),
         h, t, s, d, causal, scale, parts, n, units, items, slot,
         items=items, cost_ns=10 * q.size * s / (2 if causal else 1) / FLOPS_PER_NS,
+        operations=2 * b * h * d * (2 * pairs.scores + pairs.over_keys + 2 * pairs.over_queries),
     )  # fmt: skip
     if parts > 1:
         build.step(add_parts, sums, both, parts, n, items=-(-n // ELEMENTS), cost_ns=0.3 * parts * n)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -167,6 +168,35 @@ def reaches(reach, first, rows, width, t, s, causal):
     for i in range(width):
         query = first + min(i, rows - 1)
         reach[i] = np.float32(query + s - t + 1 if causal else s)
+
+
+class Counts(NamedTuple):
+    """How many pairs of a query and a key are computed for each head, where a mask lets some be left out: in products
+    that give scores, in sums over the keys of a query, and in sums over the queries of a key.
+    """
+
+    scores: int
+    over_keys: int
+    over_queries: int
+
+
+def counts(t: int, s: int, causal: bool, whole: int = 1) -> Counts:
+    """What the functions above do for t queries and s keys, in groups and blocks; lanes beyond a block's not counted.
+
+    The keys that a block of queries walks along end at a multiple of `whole`.
+    """
+
+    def reach(size: int) -> np.ndarray:  # keys of each query when so many of them go together
+        last = np.minimum(np.arange(t) // size * size + size - 1, t - 1)
+        return last + s - t + 1 if causal else np.full(t, s)
+
+    end = np.minimum(-(-reach(QUERIES) // whole) * whole, s)
+    scores = np.minimum(-(-reach(WIDE) // GROUP) * GROUP, end)
+    keys, first, over_queries = np.arange(s), np.arange(0, t, QUERIES), 0
+    for start, stop in zip(first, np.minimum(first + QUERIES, t)):
+        unseen = keys // GROUP * GROUP - (start + s - t) if causal else np.zeros(s, np.int64)
+        over_queries += int(np.clip(stop - start - np.maximum(unseen, 0), 0, None).sum())
+    return Counts(int(scores.sum()), int(reach(GROUP).sum()), over_queries)
 
 
 def heads(build: Builder, x: Ref) -> Ref:

@@ -102,13 +102,13 @@ def conv2d_weight_grad(
     rows = build.constant(taps)
     out_rows = build.constant(np.arange(m, dtype=np.int64) * o)
     segments = build.constant(offsets((out_h,), (stride[0] * wd * c,)))
-    result = build.empty((kh, kw, c, o))
+    result, operations = build.empty((kh, kw, c, o)), 2 * m * o * n * out_h * out_w
     build.step(
         product, image, g, build.null, rows, segments, out_rows, result,
         1, 0, 0, m, m, row_block, o,  # one matrix, to which every image adds
         out_h, out_w, out_w, stride[1] * c, o, simd.PANEL,
         n, h * wd * c, out_h * out_w * o, False, False, False, taller,
-        items=-(-m // row_block) * -(-o // simd.PANEL), cost_ns=2 * m * o * n * out_h * out_w / FLOPS_PER_NS,
+        items=-(-m // row_block) * -(-o // simd.PANEL), cost_ns=operations / FLOPS_PER_NS, operations=operations,
     )  # fmt: skip
     return build.contiguous(result.permute((3, 2, 0, 1)))
 
@@ -137,14 +137,14 @@ def correlate(
         narrow.correlate(build, image, w, bias, table.rows, taps, out_rows, y, activation == "relu", pool)
         return y
     walk = along_images(image, y, table.rows)
-    row_block = row_block_for(walk.m, o, walk.images)
+    row_block, operations = row_block_for(walk.m, o, walk.images), 2 * walk.total * o * kh * kw * c
     build.step(
         product, image, layout.panels(build, w), build.null if bias is None else build.contiguous(bias),
         build.constant(walk.rows), build.constant(segments), build.constant(walk.out_rows), y,
         walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, o,
         len(segments), length, length, 1, simd.PANEL, kh * kw * c * simd.PANEL,
         blocks, line, kw * c * simd.PANEL, bias is not None, activation == "relu", pool, False,
-        items=walk.items(row_block, o), cost_ns=2 * walk.images * walk.m * o * kh * kw * c / FLOPS_PER_NS,
+        items=walk.items(row_block, o), cost_ns=operations / FLOPS_PER_NS, operations=operations,
     )  # fmt: skip
     return y
 

@@ -237,6 +237,18 @@ def depthwise_weight_grad(
             vector_store(total, partial, item * c + j, columns)
 
 
+def operations(
+    n: int, c: int, seen: Sequence[int], out: Sequence[int], kernel: Sequence[int], stride: Geometry, padding: Geometry,
+    dilation: Geometry,
+) -> int:  # fmt: skip
+    """Those of a convolution and of its gradients alike: taps on the padding around what is seen are left out."""
+    taps = 1
+    for size, count, k, s, p, d in zip(seen, out, kernel, stride, padding, dilation):
+        places = np.arange(count)[:, None] * s - p + np.arange(k) * d
+        taps *= int(((places >= 0) & (places < size)).sum())
+    return 2 * n * c * taps
+
+
 def filters(build: Builder, w: Ref) -> Ref:
     """w (C,1,kh,kw), any strides -> (kh,kw,C)."""
     return build.contiguous(w.permute((2, 3, 0, 1)))
@@ -253,6 +265,7 @@ def forward(
         depthwise, build.channels_last(x), filters(build, w), build.null if bias is None else build.contiguous(bias), y,
         h, width, c, *out, *w.shape[2:], *stride, *padding, *dilation, bias is not None, activation == "relu",
         items=n * out[0], cost_ns=TAP_NS * y.size * w.shape[2] * w.shape[3],
+        operations=operations(n, c, (h, width), out, w.shape[2:], stride, padding, dilation),
     )  # fmt: skip
     return y
 
@@ -273,6 +286,7 @@ def input_grad(
         depthwise_input_grad, build.channels_last(g), filters(build, w), dx,
         h, width, c, *g.shape[2:], *w.shape[2:], *stride, *padding, *dilation,
         items=n * h, cost_ns=TAP_NS * g.size * w.shape[2] * w.shape[3],
+        operations=operations(n, c, (h, width), g.shape[2:], w.shape[2:], stride, padding, dilation),
     )  # fmt: skip
     return dx
 
@@ -289,6 +303,7 @@ def weight_grad(
         depthwise_weight_grad, build.channels_last(x), build.channels_last(g), partial, n, block,
         h, width, c, *g.shape[2:], kh, kw, *stride, *padding, *dilation,
         items=blocks * kh * kw, cost_ns=TAP_NS * g.size * kh * kw,
+        operations=operations(n, c, (h, width), g.shape[2:], (kh, kw), stride, padding, dilation),
     )  # fmt: skip
     build.step(sum_columns, partial, dw, blocks, dw.size, blocks, items=1, cost_ns=np.log2(blocks + 1) * dw.size)
     return build.contiguous(dw.permute((2, 3, 0, 1)))

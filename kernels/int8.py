@@ -27,8 +27,9 @@ from kernels.layout import Geometry
 from kernels.machine import EXACT, Bytes, Floats, Ints, Words, kernel
 from kernels.matmul import Walk, along_matrix, as_rows, row_block_for
 from kernels.product import panel_product, pooled_or_not, rows_product, unchanged
-from kernels.program import FLOAT32, Builder, Ref, contiguous_strides
+from kernels.program import Builder, Ref, contiguous_strides
 from kernels.registry import lowers
+from kernels.symbols import FLOAT32
 
 PANEL, LANES = simd.PANEL, simd.LANES
 TALL = 8 if PATH == "avx512" else 4  # rows of a tile, a multiple of the 4 of a pooling window
@@ -306,14 +307,14 @@ def multiply(
     # and would wait for the list as well: measured, 5 to 8 % longer.
     if walk.m >= SHORT:
         segments, length = (segments[:, None] + np.arange(0, length, GROUP)).ravel(), GROUP
-    row_block = row_block_for(walk.m, n, walk.images)
+    row_block, operations = row_block_for(walk.m, n, walk.images), 2 * walk.total * codes.size
     build.step(
         product_int8, image, build.constant(panels_of(codes).view(np.uint8)), *column_terms(build, codes, weight, bias),
         build.constant(walk.rows), build.constant(segments), build.constant(walk.out_rows),
         build.null if grid else y, y if grid else build.null,
         walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n, len(segments), length,
         relu, pool, *leaving(grid),
-        items=walk.items(row_block, n), cost_ns=2 * walk.images * walk.m * codes.size / OPS_PER_NS,
+        items=walk.items(row_block, n), cost_ns=operations / OPS_PER_NS, operations=operations, arithmetic="int8",
     )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from numba import njit
 
 from kernels import simd
 from kernels.machine import EXACT, Floats, kernel
-from kernels.program import FLOAT32, Builder, Declined, Ref
+from kernels.program import Builder, Declined, Ref
+from kernels.symbols import FLOAT32
 
 PANEL, LANES = simd.PANEL, simd.LANES
 # Measured for one thread: a copied element costs this much, gathering or not, as long as it comes from the L2 cache.

@@ -16,7 +16,8 @@ import numpy as np
 from kernels import simd
 from kernels.arena import ALIGNMENT
 from kernels.machine import CONTRACT, EXACT, REDUCE, Bytes, Floats, Ints, Kernel, Words, kernel
-from kernels.program import MIN_PART_NS, Builder, execute
+from kernels.program import Builder, execute
+from kernels.symbols import MIN_PART_NS
 
 HEIGHT, VECTORS = simd.HEIGHTS[0], 2
 DEPTH = 16  # positions of k that a round goes through, so that loads stay loads and nothing can be simplified

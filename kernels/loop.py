@@ -44,18 +44,22 @@ with cache.compiled_here():
         for part in prange(parts):
             simd.call_kernel(kernel, simd.ints_at(step), items * part // parts, items * (part + 1) // parts)
 
+    @njit(fastmath=False, forceinline=True)
+    def one_row(at, threads):
+        """Run the row at an address."""
+        row = simd.ints_at(at)
+        items = row[ITEMS]
+        parts = min(threads, row[PARTS], items)
+        if parts > 1:
+            launch(row[KERNEL], at + 8 * WORDS, items, parts)
+        else:
+            simd.call_kernel(row[KERNEL], simd.ints_at(at + 8 * WORDS), 0, items)
+
     @njit([types.void(I64, I64, I64, I64)], nogil=True, fastmath=False, cache=True)
     def execute(rows, count, width, threads):
         """Run `count` rows of `width` words each, which begin at the address `rows`."""
         for i in range(count):
-            at = rows + 8 * i * width
-            row = simd.ints_at(at)
-            items = row[ITEMS]
-            parts = min(threads, row[PARTS], items)
-            if parts > 1:
-                launch(row[KERNEL], at + 8 * WORDS, items, parts)
-            else:
-                simd.call_kernel(row[KERNEL], simd.ints_at(at + 8 * WORDS), 0, items)
+            one_row(rows + 8 * i * width, threads)
 
     @njit([types.void(*[I64] * 9)], nogil=True, fastmath=False, cache=True)
     def call(program, threads, a, b, c, d, e, f, g):

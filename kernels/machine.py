@@ -136,9 +136,19 @@ def loop() -> Any:
             memory.keep_freed_memory()
             module: Any = import_module("kernels.loop")
         if numba.threading_layer() == "workqueue":  # ends the process if two threads launch at once
-            turn = threading.Lock()
-            module.execute, module.call = _waiting(module.execute, turn), _waiting(module.call, turn)
+            module.execute, module.call = _waiting(module.execute), _waiting(module.call)
     return sys.modules["kernels.loop"]
+
+
+def timed_loop() -> Any:
+    """The module of the compiled loop that keeps the time of every step."""
+    loop()
+    if "kernels.timed" not in sys.modules:
+        with _lock, _notice("the timed loop"):
+            module: Any = import_module("kernels.timed")
+        if numba.threading_layer() == "workqueue":
+            module.execute = _waiting(module.execute)
+    return sys.modules["kernels.timed"]
 
 
 def array_objects_are_known() -> bool:
@@ -155,9 +165,12 @@ def array_objects_are_known() -> bool:
     )
 
 
-def _waiting(function: Callable[..., None], turn: threading.Lock) -> Callable[..., None]:
+_turn = threading.Lock()
+
+
+def _waiting(function: Callable[..., None]) -> Callable[..., None]:
     def run(*arguments: int) -> None:
-        with turn:
+        with _turn:
             function(*arguments)
 
     return run

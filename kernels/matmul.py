@@ -40,14 +40,14 @@ def multiply(build: Builder, a: Ref, b: Ref, bias: Ref | None = None, activation
         walk, a_k = walk.through_panels(k), simd.PANEL
     row_block = row_block_for(walk.m, n, walk.images)
     length, blocks = min(k, K_BLOCK), -(-k // K_BLOCK)
-    c = build.empty((m, n))
+    c, operations = build.empty((m, n)), 2 * m * n * k
     build.step(
         product, a, source, build.null if bias is None else build.contiguous(bias),
         build.constant(walk.rows), build.constant(np.zeros(1, np.int64)), build.constant(walk.out_rows), c,
         walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n,
         1, length, k - (blocks - 1) * length, a_k, b_k, b_panel,
         blocks, length * a_k, length * b_k, bias is not None, activation == "relu", False, False,
-        items=walk.items(row_block, n), cost_ns=2 * m * n * k / FLOPS_PER_NS,
+        items=walk.items(row_block, n), cost_ns=operations / FLOPS_PER_NS, operations=operations,
     )  # fmt: skip
     return c
 
@@ -69,6 +69,11 @@ class Walk(NamedTuple):
     def m(self) -> int:
         """Rows of an image."""
         return len(self.rows)
+
+    @property
+    def total(self) -> int:
+        """Rows of all images."""
+        return (self.images - 1) * self.m + self.last_m
 
     def through_panels(self, k: int) -> Walk:
         """The same where A was packed: its rows are the columns of panels of k rows."""

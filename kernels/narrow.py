@@ -114,10 +114,10 @@ def correlate(
 ) -> None:  # fmt: skip
     """image (N,C,H,W) channels-last, w (kh,kw,C,O) -> y (N,O,OH,OW); tables as the kernel has them."""
     n, o, m, depth = image.shape[0], y.shape[1], len(rows), len(taps)
-    row_block = row_block_for(m, o, n)
+    row_block, operations = row_block_for(m, o, n), 2 * n * m * o * depth
     build.step(
         narrow, image, layout.panels(build, w), build.null if bias is None else build.contiguous(bias),
         build.constant(rows), build.constant(taps), build.constant(out_rows), y,
         image.strides[0], y.strides[0], m, row_block, o, depth, bias is not None, relu, pool,
-        items=n * max(1, m // row_block) * -(-o // PANEL), cost_ns=2 * n * m * o * depth / FLOPS_PER_NS,
+        items=n * max(1, m // row_block) * -(-o // PANEL), cost_ns=operations / FLOPS_PER_NS, operations=operations,
     )  # fmt: skip

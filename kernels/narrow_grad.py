@@ -102,12 +102,12 @@ def weight_grad(build: Builder, image: Ref, g: Ref, taps: np.ndarray, pixels: np
     block = min(n, -(-BLOCK_PIXELS // depth))
     blocks = -(-n // block)
     beyond = (0, -m % HEIGHT)  # the last tap once more, whose sum goes where it is already
-    y = build.empty((blocks, m, o))
+    y, operations = build.empty((blocks, m, o)), 2 * n * depth * m * o
     build.step(
         narrow_weight_grad, image, g, build.constant(np.pad(taps, beyond, mode="edge")), build.constant(pixels),
         build.constant(np.pad(np.arange(m) * o, beyond, mode="edge")), y,
         n, block, image.strides[0], depth, m, o,
-        items=blocks * -(-o // WIDTH), cost_ns=2 * n * depth * m * o / FLOPS_PER_NS,
+        items=blocks * -(-o // WIDTH), cost_ns=operations / FLOPS_PER_NS, operations=operations,
     )  # fmt: skip
     if blocks == 1:
         return y

@@ -7,9 +7,11 @@ image is first copied into scratch with zeros around it, so that the transforms 
 from __future__ import annotations
 
 from kernels.simd import LANES, vector_load, vector_store, vector_zero
-from kernels.toom_cook import DATA, RESULTS, compiled, four_results, of_data, of_four
+from kernels.toom_cook import DATA, FOUR_RESULTS, OF_DATA, OF_FOUR, RESULTS, compiled, four_results, of_data, of_four
 
 PATCH = DATA * DATA * LANES  # floats of scratch that each function here asks for
+# Operations for one channel of a patch: rows and columns, each transformed.
+DATA_IN, GRADIENT_IN, RESULTS_OUT = 2 * DATA * OF_DATA, (RESULTS + DATA) * OF_FOUR, (DATA + RESULTS) * FOUR_RESULTS
 
 
 @compiled

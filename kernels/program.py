@@ -13,7 +13,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,97 +20,11 @@ import numpy as np
 from kernels import machine
 from kernels.arena import ALIGNMENT, arena
 from kernels.machine import POINTERS, Kernel
-
-# A thread must get at least this much work, or the launch (3 us on a busy pool, more on a sleeping one) costs more than
-# it wins.
-MIN_PART_NS = 10_000
-FLOAT32 = np.dtype(np.float32)
+from kernels.symbols import NULL, Arithmetic, Ref, Step, channels_last_strides, contiguous_strides
 
 
 class Declined(Exception):
     """No kernel does this; whoever asked runs its reference instead."""
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A symbolic array: `shape` and `strides` (both in elements) over a buffer, beginning `offset` elements in."""
-
-    buffer: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: np.dtype = FLOAT32
-    offset: int = 0
-
-    @property
-    def size(self) -> int:
-        return prod(self.shape)
-
-    def lies_like(self, other: Ref) -> bool:
-        """Same shape and, but for axes of size 1, same strides."""
-        return self.shape == other.shape and _matches(self, other.strides)
-
-    @property
-    def contiguous(self) -> bool:
-        """Row-major without gaps; strides of axes of size 1 do not matter."""
-        return _matches(self, contiguous_strides(self.shape))
-
-    @property
-    def channels_last(self) -> bool:
-        """(N, C, H, W) by shape, (N, H, W, C) without gaps in memory."""
-        return len(self.shape) == 4 and _matches(self, channels_last_strides(self.shape))
-
-    @property
-    def dense(self) -> bool:
-        """Every element of a block of memory once, in any order of the axes."""
-        order = sorted((i for i, n in enumerate(self.shape) if n != 1), key=lambda i: -self.strides[i])
-        return self.permute(order).contiguous
-
-    def permute(self, axes: Sequence[int]) -> Ref:
-        """The same memory with its axes in another order."""
-        return replace(self, shape=tuple(self.shape[i] for i in axes), strides=tuple(self.strides[i] for i in axes))
-
-
-def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
-
-
-def channels_last_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    _, c, h, w = shape
-    return (h * w * c, 1, w * c, c)
-
-
-def _matches(ref: Ref, strides: Sequence[int]) -> bool:
-    return all(n == 1 or actual == wanted for n, actual, wanted in zip(ref.shape, ref.strides, strides))
-
-
-class Step(NamedTuple):
-    """One kernel call: arguments in the order of the kernel's parameters (Ref, int or float)."""
-
-    kernel: Kernel
-    arguments: tuple[Any, ...]
-    items: int
-    cost_ns: float
-
-    @property
-    def reads(self) -> list[Ref]:
-        only_written = self.kernel.writes - self.kernel.updates
-        return [ref for name, ref in self._refs() if name not in only_written]
-
-    @property
-    def writes(self) -> list[Ref]:
-        return [ref for name, ref in self._refs() if name in self.kernel.writes]
-
-    def _refs(self) -> list[tuple[str, Ref]]:
-        pairs = zip(self.kernel.parameters, self.arguments)
-        return [(name, a) for name, a in pairs if isinstance(a, Ref) and a.buffer != NULL.buffer]
-
-    @property
-    def parts(self) -> int:
-        """How many threads are of use."""
-        return max(1, min(self.items, int(self.cost_ns // MIN_PART_NS)))
-
-
-NULL = Ref(-1, (), ())
 
 
 @dataclass
@@ -188,8 +101,12 @@ class Builder:
         inner = self.empty([ref.shape[i] for i in order], dtype=ref.dtype)
         return inner.permute(np.argsort(order).tolist())
 
-    def step(self, kernel: Kernel, *arguments: Any, items: int, cost_ns: float) -> None:
-        """Add a kernel call. `items` is its number of independent work items, `cost_ns` an estimate for one thread.
+    def step(
+        self, kernel: Kernel, *arguments: Any, items: int, cost_ns: float, operations: int = 0,
+        arithmetic: Arithmetic = "float32",
+    ) -> None:  # fmt: skip
+        """Add a kernel call. `items` is its number of independent work items, `cost_ns` an estimate for one thread;
+        for `operations` see `Step`.
 
         Raises TypeError if the arguments do not fit the kernel's parameters.
         """
@@ -201,7 +118,7 @@ class Builder:
                 raise TypeError(f"step {kernel.name}: {name} is {argument!r}; it has to be {kind}")
             if name in kernel.writes and argument != NULL and self.buffers[argument.buffer].kind == "constant":
                 raise ValueError(f"step {kernel.name}: {name} would be written, but it is a constant; make it an input")
-        self.steps.append(Step(kernel, arguments, items, cost_ns))
+        self.steps.append(Step(kernel, arguments, items, cost_ns, operations, arithmetic))
 
     def remark(self, text: str) -> None:
         """Say something about the step added last, for whoever shows the program."""
@@ -366,6 +283,21 @@ class Program:
     def cost_ns(self) -> float:
         """What one run takes on one thread, roughly."""
         return sum(step.cost_ns for step in self.steps)
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The names of the kernels that run, each once, in the order in which they first do."""
+        return tuple(dict.fromkeys(step.kernel.name for step in self.steps))
+
+    @property
+    def operations(self) -> int:
+        """What its products compute, as `Step` counts; 0 where there are none."""
+        return sum(step.operations for step in self.steps)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What its products compute with."""
+        return "int8" if any(step.arithmetic == "int8" for step in self.steps) else "float32"
 
     def run(self, bases: Sequence[int], threads: int = 1) -> None:
         """Link and execute once; `execute` on kept rows is the quick way."""

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from kernels import machine, threads
-from kernels.program import ALIGNMENT, FLOAT32, Builder, Declined, Ref
+from kernels.program import ALIGNMENT, Builder, Declined, Ref
+from kernels.symbols import FLOAT32
 
 Lowering = Callable[..., "Ref | None"]
 
@@ -87,7 +88,8 @@ def program(
 
     For a weight `format` other than "dense" the weight among `arrays` is no array: it is packed now, and None is passed
     in its place.
-    It may be called from several threads at once. The result is a new array (for ops in place, the one updated).
+    It may be called from several threads at once. The result is a new array (for ops in place, the one updated). Its
+    attribute `program` says what runs.
     """
     lower = lowering(op_name, format)
     if lower is None or len(arrays) + 2 > machine.CALL_OBJECTS:
@@ -136,5 +138,5 @@ def _callable(build: Builder, out: Ref, present: list[int]) -> Callable[..., np.
         call(address, get_num_threads(), *ids, *padding)
         return result if straight or in_place else result.transpose(axes)
 
-    run.packed = packed, made  # type: ignore[attr-defined]  # keeps the rows and the constants alive
+    run.packed, run.program = packed, made  # type: ignore[attr-defined]  # keeps the rows and the constants alive
     return run

@@ -108,25 +108,29 @@ class Pieces(NamedTuple):
     """A weight in pieces of consecutive positions by PANEL columns.
 
     `values` (panels, pieces, ...) as the product reads them, `starts` (pieces,) where each begins in a row of A,
-    `kept` (panels, pieces) whether it holds anything but zeros.
+    `kept` (panels, pieces) whether it holds anything but zeros, `weights` how many weights the kept ones hold.
     """
 
     values: np.ndarray
     starts: np.ndarray
     kept: np.ndarray
+    weights: int
 
     @classmethod
-    def of(cls, values: np.ndarray, segments: np.ndarray, length: int, depth: int) -> Pieces:
-        """values (panels, segments, pieces of a segment, ...); a segment is so long, a piece so deep."""
-        starts = (segments[:, None] + np.arange(0, length, depth)).ravel()
+    def of(cls, values: np.ndarray, segments: np.ndarray, length: int, depth: int, n: int) -> Pieces:
+        """values (panels, segments, pieces of a segment, ...) of n columns; a segment is so long, a piece so deep."""
+        first = np.arange(0, length, depth)
+        starts = (segments[:, None] + first).ravel()
         values = values.reshape(values.shape[0], len(starts), *values.shape[3:])
-        kept = values.reshape(*values.shape[:2], -1) != 0
-        return cls(values, starts, np.any(kept, 2))
+        kept = np.any(values.reshape(*values.shape[:2], -1) != 0, 2)
+        deep = np.tile(np.minimum(depth, length - first), len(segments))  # the last panel and piece may not be full
+        wide = np.minimum(PANEL, n - PANEL * np.arange(len(values)))
+        return cls(values, starts, kept, int(wide @ kept @ deep))
 
     @classmethod
     def of_codes(cls, codes: np.ndarray, segments: np.ndarray) -> Pieces:
         """codes (segments, length, n) int8."""
-        return cls.of(panels_of(codes), segments, codes.shape[1], GROUP)
+        return cls.of(panels_of(codes), segments, codes.shape[1], GROUP, codes.shape[2])
 
     @classmethod
     def of_floats(cls, matrix: np.ndarray, segments: np.ndarray) -> Pieces:
@@ -136,7 +140,7 @@ class Pieces(NamedTuple):
         full = np.zeros((count, length, panels * PANEL), np.float32)
         full[..., :n] = matrix
         values = full.reshape(count, length // depth, depth, panels, PANEL).transpose(3, 0, 1, 2, 4)
-        return cls.of(values, segments, length, depth)
+        return cls.of(values, segments, length, depth, n)
 
     @property
     def share(self) -> float:
@@ -209,7 +213,8 @@ def multiply(
         build.constant(walk.rows), constant(build, segments), build.constant(lists), build.constant(walk.out_rows), y,
         walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n, length,
         len(lists) // (3 * len(pieces.kept)), bias is not None, relu, pool,
-        items=walk.items(row_block, n), cost_ns=2 * walk.images * walk.m * b.size / FLOPS_PER_NS,
+        items=walk.items(row_block, n), cost_ns=2 * walk.total * b.size / FLOPS_PER_NS,
+        operations=2 * walk.total * pieces.weights,
     )  # fmt: skip
     skipping(build, pieces)
 
@@ -220,8 +225,8 @@ def multiply_int8(
 ) -> None:  # fmt: skip
     """The same on integers, skipping or dense, whichever is quicker."""
     image, matrix, segments, y, walk = made
-    pieces, n, rows = Pieces.of_codes(matrix, segments), matrix.shape[2], walk.images * walk.m
-    if not pays(w, pieces, BREAK_EVEN_BYTE_ROWS if rows < int8.SHORT else BREAK_EVEN):
+    pieces, n = Pieces.of_codes(matrix, segments), matrix.shape[2]
+    if not pays(w, pieces, BREAK_EVEN_BYTE_ROWS if walk.total < int8.SHORT else BREAK_EVEN):
         int8.multiply(build, made, codes, bias, relu=relu, grid=grid, pool=pool)
         dense(build, pieces, y)
         return
@@ -232,7 +237,8 @@ def multiply_int8(
         build.constant(walk.rows), constant(build, segments), build.constant(lists), build.constant(walk.out_rows),
         build.null if grid else y, y if grid else build.null,
         walk.images, walk.a_image, walk.c_image, walk.m, walk.last_m, row_block, n, relu, pool, *int8.leaving(grid),
-        items=walk.items(row_block, n), cost_ns=2 * walk.images * walk.m * b.size / OPS_PER_NS,
+        items=walk.items(row_block, n), cost_ns=2 * walk.total * b.size / OPS_PER_NS,
+        operations=2 * walk.total * pieces.weights, arithmetic="int8",
     )  # fmt: skip
     skipping(build, pieces)
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from kernels.program import FLOAT32, Builder, Ref
+from kernels.program import Builder, Ref
 from kernels.registry import lowers
+from kernels.symbols import FLOAT32
 
 
 @lowers("reshape", dtypes=((FLOAT32, np.int64),))

@@ -21,7 +21,7 @@ from kernels import layout, simd
 from kernels.layout import Geometry
 from kernels.machine import CONTRACT, Floats, Ints, kernel
 from kernels.matmul import FLOPS_PER_NS
-from kernels.patches import PATCH, place_of, put_six, results_out, seen_by
+from kernels.patches import DATA_IN, PATCH, RESULTS_OUT, place_of, put_six, results_out, seen_by
 from kernels.product import ZEROS, plain_rows
 from kernels.program import Builder, Ref
 from kernels.simd import (
@@ -34,7 +34,7 @@ from kernels.simd import (
     vector_store,
     vector_zero,
 )
-from kernels.toom_cook import DATA, POSITIONS, RESULTS, WEIGHTS, compiled, of_three
+from kernels.toom_cook import DATA, OF_THREE, POSITIONS, RESULTS, WEIGHTS, compiled, of_three
 
 TALL = HEIGHTS[0]
 # What a block of tiles may take while it goes its way, so that it stays in the L2 cache with the weights that pass.
@@ -199,7 +199,10 @@ def weights(build: Builder, w: Ref) -> tuple[Ref, Ref]:
     c, n = w.shape[2:]
     packed, panels = layout.panels(build, w), -(-n // PANEL)
     u = build.empty((POSITIONS, panels, c, PANEL))
-    build.step(winograd_weights, packed, u, c, panels, items=panels * c, cost_ns=panels * c * WEIGHTS_NS)
+    build.step(
+        winograd_weights, packed, u, c, panels, items=panels * c, cost_ns=panels * c * WEIGHTS_NS,
+        operations=c * n * (WEIGHTS + DATA) * OF_THREE,
+    )  # fmt: skip
     return packed, u
 
 
@@ -226,12 +229,13 @@ def convolve(
     order = np.arange(block, dtype=np.int64)
     tables = np.concatenate([order * wide, order * POSITIONS * PANEL, np.zeros(1, np.int64)])
     image, _, row, pixel = x.strides
+    products = 2 * POSITIONS * tiles * c * n
     build.step(
         winograd, x, u, packed, build.null if bias is None else build.contiguous(bias), build.constant(tables), y,
         build.empty((items, slot)), h, width, c, image, row, pixel, *start,
         images, down, across, *y.shape[2:], y.strides[0], y.strides[2], y.strides[3], n,
         block, slot, units, items, bias is not None, activation == "relu", pool,
-        items=items, cost_ns=2 * POSITIONS * tiles * c * n / FLOPS_PER_NS,
+        items=items, cost_ns=products / FLOPS_PER_NS, operations=products + tiles * (c * DATA_IN + n * RESULTS_OUT),
     )  # fmt: skip
     return y
 

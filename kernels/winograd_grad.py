@@ -18,11 +18,11 @@ from kernels import simd
 from kernels.layout import Geometry
 from kernels.machine import CONTRACT, Floats, Ints, kernel
 from kernels.matmul import FLOPS_PER_NS
-from kernels.patches import given_to, seen_by, six
+from kernels.patches import DATA_IN, GRADIENT_IN, given_to, seen_by, six
 from kernels.product import SUM, ZEROS, plain_rows
 from kernels.program import Builder, Ref
 from kernels.simd import LANES, PANEL, all_finite, vector_load, vector_store, vector_zero
-from kernels.toom_cook import DATA, POSITIONS, RESULTS, WEIGHTS, compiled, three_results
+from kernels.toom_cook import DATA, POSITIONS, RESULTS, THREE_RESULTS, WEIGHTS, compiled, three_results
 from kernels.winograd import NOTHING, WEIGHTS_NS, block_of, rooms, slot_floats
 
 C_BLOCK = 64  # channels of one item: its sums then take 300 KB with AVX-512; 32 are 1.2 times slower
@@ -135,14 +135,17 @@ def weight_grad(build: Builder, x: Ref, g: Ref, padding: Geometry) -> Ref:
     tables = build.constant(np.concatenate([order, order * PANEL, np.zeros(1, np.int64)]))
     sums, dw = build.empty((chunks, panels, POSITIONS, c, PANEL)), build.empty((WEIGHTS, WEIGHTS, c, n))
     x_lies, g_lies = (x.strides[0], *x.strides[2:]), (g.strides[0], *g.strides[2:])
+    products = 2 * POSITIONS * tiles * c * n
     build.step(
         winograd_sums, x, g, tables, sums, build.empty((items, slot)),
         h, width, c, *x_lies, *padding, images, down, across, out_h, out_w, *g_lies, n, block, slot, chunks,
-        items=items, cost_ns=2 * POSITIONS * tiles * c * n / FLOPS_PER_NS,
+        items=items, cost_ns=products / FLOPS_PER_NS,
+        operations=products + tiles * (panels * c * DATA_IN + c_blocks * n * GRADIENT_IN),
     )  # fmt: skip
     build.step(
         winograd_weight_grad, sums, x, g, dw,
         h, width, c, *x_lies, *padding, images, out_h, out_w, *g_lies, n, chunks,
         items=panels * c, cost_ns=panels * c * chunks * WEIGHTS_NS,
+        operations=c * n * ((DATA + WEIGHTS) * THREE_RESULTS + (chunks - 1) * POSITIONS),
     )  # fmt: skip
     return dw

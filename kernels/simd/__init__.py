@@ -11,6 +11,7 @@ Left out: loops over tiles (`product.py`, `int8.py`), all that LLVM vectorises w
 from kernels.cpu import HEIGHTS as HEIGHTS
 from kernels.cpu import LANES as LANES
 from kernels.cpu import PANEL as PANEL
+from kernels.simd.clock import *  # noqa: F403
 from kernels.simd.integers import *  # noqa: F403
 from kernels.simd.raw import *  # noqa: F403
 from kernels.simd.tiles import *  # noqa: F403

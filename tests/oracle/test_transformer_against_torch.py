@@ -2,57 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
+from tests.oracle import nets
 from tests.oracle.against import BOUND, torch
 from tests.tolerance import nmse
 from tinytorch import GPT, CrossEntropyLoss, MultiHeadAttention, Tensor
 
 pytestmark = [pytest.mark.oracle, pytest.mark.usefixtures("backend")]
 F = torch.nn.functional
-
-
-def rotated(x, base=10_000.0):
-    """Pairs (i, i + D/2) turned by position times frequency, as complex numbers."""
-    half = x.shape[-1] // 2
-    angles = torch.arange(x.shape[-2])[:, None] * base ** (-torch.arange(half) / half)
-    turned = torch.complex(x[..., :half].double(), x[..., half:].double()) * torch.exp(1j * angles.double())
-    return torch.cat([turned.real, turned.imag], -1).to(x.dtype)
-
-
-def block(x, w, name, heads, positions):
-    def norm(x, at):
-        return F.layer_norm(x, x.shape[-1:], w[f"{at}.gamma"], w[f"{at}.beta"])
-
-    def linear(x, at):
-        return F.linear(x, w[f"{at}.weight"].T, w[f"{at}.bias"])
-
-    b, t, e = x.shape
-    h = norm(x, f"{name}.ln1")
-    parts = (linear(h, f"{name}.attention.{p}_proj").view(b, t, heads, e // heads).transpose(1, 2) for p in "qkv")
-    q, k, v = parts
-    if positions == "rotary":
-        q, k = rotated(q), rotated(k)
-    y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, e)
-    x = x + linear(y, f"{name}.attention.out_proj")
-    return x + linear(F.gelu(linear(norm(x, f"{name}.ln2"), f"{name}.mlp.linear1")), f"{name}.mlp.linear2")
-
-
-def theirs(model, w, tokens):
-    x = w["token_embedding.weight"][tokens]
-    if model.positions == "learned":
-        x = x + w["position_embedding.weight"][: tokens.shape[1]]
-    elif model.positions == "sinusoidal":
-        angles = torch.arange(tokens.shape[1])[:, None] * torch.exp(
-            torch.arange(0, model.embed_dim, 2) * (-math.log(10_000.0) / model.embed_dim)
-        )
-        x = x + torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
-    for i in range(model.num_layers):
-        x = block(x, w, f"blocks.{i}", model.num_heads, model.positions)
-    return F.linear(F.layer_norm(x, x.shape[-1:], w["ln_f.gamma"], w["ln_f.beta"]), w["lm_head.weight"].T)
 
 
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
@@ -62,8 +21,8 @@ def test_a_gpt_of_two_layers_and_all_its_gradients(positions):
     for p in model.parameters():
         p.data[...] += np.random.normal(0, 0.2, p.shape)
     tokens, targets = np.random.randint(0, 19, (2, 3, 13))
-    w = {name: torch.tensor(p.data, requires_grad=True) for name, p in model.named_parameters()}
-    logits, torch_logits = model(tokens), theirs(model, w, torch.tensor(tokens))
+    w = nets.weights(model)
+    logits, torch_logits = model(tokens), nets.gpt(model, w, torch.tensor(tokens))
     assert nmse(logits.data, torch_logits.detach().numpy()) <= BOUND[np.float32]
     loss = CrossEntropyLoss()(logits, Tensor(targets))
     torch_loss = F.cross_entropy(torch_logits.flatten(0, 1), torch.tensor(targets).flatten())

@@ -155,7 +155,7 @@ def _resolve(op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> Run:
 
         program = registry.program(op.name, arrays, params)
         if program is not None:
-            return _checked(op, lambda *arrays, **params: program(*arrays))
+            return _checked(op, saying(program, lambda *arrays, **params: program(*arrays)))
     return _checked(op, op.reference)
 
 
@@ -167,7 +167,7 @@ def _checked(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
         op.check(*arrays, **params)
         return run(*arrays, **params)
 
-    return checked
+    return saying(run, checked)
 
 
 def is_packed(a: Any) -> bool:
@@ -177,6 +177,34 @@ def is_packed(a: Any) -> bool:
 
 def _packed(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
     return next(filter(is_packed, arrays)).compute(op, *arrays, **params)
+
+
+class Executed(NamedTuple):
+    """What a call really runs: names of compiled kernels, none for the NumPy reference; how many operations they
+    execute, 2 for a multiply-add; "float32" or "int8".
+    """
+
+    kernels: tuple[str, ...]
+    operations: int
+    arithmetic: str
+
+
+def executed(op: Op, arrays: tuple[Any, ...], params: dict[str, Any], flops: int) -> Executed:
+    """What `find(op, arrays, params)` runs. `flops` are the op's own, executed where no kernel says otherwise."""
+    weight = next(filter(is_packed, arrays), None)
+    run = find(op, arrays, params) if weight is None else weight.run(op, arrays, params)
+    program = getattr(run, "program", None)
+    if program is None:
+        return Executed((), flops, getattr(run, "arithmetic", "float32"))
+    return Executed(program.kernels, program.operations or flops, program.arithmetic)
+
+
+def saying(made: Any, run: Run) -> Run:
+    """`run`, which can say of itself what `made` says: what it is a way to call."""
+    for name in ("program", "arithmetic"):
+        if hasattr(made, name):
+            setattr(run, name, getattr(made, name))
+    return run
 
 
 @contextmanager

@@ -119,12 +119,16 @@ class Format(ABC):
 
     def compute(self, op: Op, *arrays: Any, **params: Any) -> np.ndarray:
         """The op with this weight: on integers where weight and input are quantised, else in float32."""
+        return self.run(op, arrays, params)(*arrays, **params)
+
+    def run(self, op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> dispatch.Run:
+        """What `compute` runs for such arrays and parameters."""
         others = tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in arrays])
         key = (op, dispatch.backend(), others, *params.items())
         run = self._runs.get(key)
         if run is None:
-            run = self._runs[key] = self._packed_run(op, arrays, params) or partial(self._in_floats, op)
-        return run(*arrays, **params)
+            run = self._runs[key] = self._packed_run(op, arrays, params) or self._floats_run(op, arrays, params)
+        return run
 
     def _packed_run(self, op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> dispatch.Run | None:
         """A kernel for the weight as it is stored, or its reference on integers; None where neither applies."""
@@ -134,13 +138,25 @@ class Format(ABC):
 
             program = registry.program(op.name, [weight if a is self else a for a in arrays], params, weight.kind)
             if program is not None:
-                return lambda *arrays, **params: program(*[None if a is self else a for a in arrays])
+                return dispatch.saying(
+                    program, lambda *arrays, **params: program(*[None if a is self else a for a in arrays])
+                )
         codes = self.integers(op.name)
-        return None if codes is None else partial(integer_reference, op, codes)
+        if codes is None:
+            return None
+        reference: Any = partial(integer_reference, op, codes)
+        reference.arithmetic = "int8"
+        return reference
 
-    def _in_floats(self, op: Op, *arrays: Any, **params: Any) -> np.ndarray:
-        dense = tuple(a.array if isinstance(a, Format) else a for a in arrays)
-        return dispatch.find(op, dense, params)(*dense, **params)
+    def _floats_run(self, op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> dispatch.Run:
+        """The op on the arrays that weights stand for."""
+        run = dispatch.find(op, dense(arrays), params)
+        return dispatch.saying(run, lambda *arrays, **params: run(*dense(arrays), **params))
+
+
+def dense(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Weights in a format as the arrays they stand for."""
+    return tuple([a.array if isinstance(a, Format) else a for a in arrays])
 
 
 def integer_reference(
