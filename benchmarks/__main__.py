@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -108,8 +107,9 @@ def run(options: argparse.Namespace, threads: Sequence[int]) -> int:
     from benchmarks import plots, table
     from benchmarks.machine import machine
     from benchmarks.targets import evaluate
+    from profiler.samples import stopwatch
 
-    start = time.perf_counter()
+    took = stopwatch().start()
     results = measure(options.groups or GROUPS, threads, options.quick)
     targets = evaluate(results)
     show(results, targets)
@@ -118,7 +118,7 @@ def run(options: argparse.Namespace, threads: Sequence[int]) -> int:
     if options.plot:
         for path in plots.draw(results, targets, options.plot):
             print(path)
-    print(table.last_line(targets, time.perf_counter() - start), flush=True)
+    print(table.last_line(targets, took.seconds), flush=True)
     return 0 if targets and all(target.reached for target in targets) else 1
 
 

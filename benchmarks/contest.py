@@ -5,7 +5,7 @@ defaults here. Rounds alternate in direction (A B C, C B A, ...), so that whatev
 alike, and ratios are formed within a round. A process answers only when its threads have stopped spinning. Rounds in
 which other processes were busy are done again; the quietest ones count, whatever their times.
 
-The clock is the harness's (`mlperf.harness.Runner`). Compilation, packing and first runs come before.
+The clock is the repository's (`profiler.samples.Runner`). Compilation, packing and first runs come before.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from benchmarks.libraries import FILES, NUMPY, Made, Unavailable
 from benchmarks.quiet import Watch
 from benchmarks.transformer_work import TransformerWork
 from benchmarks.work import Work as OtherWork
-from mlperf.harness import Arm, Runner, without_gc
 from mlperf.worker import environment
+from profiler.samples import Runner, stopwatch, turns, without_gc
 
 Work = OtherWork | TransformerWork
 Check = Literal["f32", "int8", "none"]
@@ -175,7 +175,7 @@ def make(
     except Exception as error:  # a contestant that fails loses its own place only
         traceback.print_exc()
         return "failed", f"{type(error).__name__}: {error}"
-    runners[variant] = Runner(Arm(made.run, made.around), made.trace), made
+    runners[variant] = Runner(made.run, made.trace, made.around), made
     return "answer", answer
 
 
@@ -187,8 +187,8 @@ def calibrate(runner: Runner, block_ns: int) -> int:
 
 def rest() -> None:
     """Return when no thread of this process is busy any more: pools spin for a while after work, OpenBLAS's 0.1 s."""
-    end = time.perf_counter() + QUIET_LIMIT_S
-    while time.perf_counter() < end:
+    waited = stopwatch().start()
+    while waited.seconds < QUIET_LIMIT_S:
         used = time.process_time()
         time.sleep(QUIET_SLICE_S)
         if time.process_time() - used < QUIET_SHARE * QUIET_SLICE_S:
@@ -269,8 +269,7 @@ class Contest:
         wanted = case.rounds(self.effort)
         rounds: list[tuple[float, dict[Contestant, float]]] = []
         watch = Watch([process.process.pid for process in self.processes.values() if process.process.pid])
-        while len(rounds) < 2 * wanted:
-            order = entered if len(rounds) % 2 == 0 else entered[::-1]
+        for order in turns(entered, 2 * wanted):
             times = {each: self.processes[each.package].ask("block", each.variant, inner[each]) for each in order}
             rounds.append((watch.lap(), times))
             if len(rounds) <= wanted:

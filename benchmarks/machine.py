@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 from typing import Any
 
-from mlperf.environment import cpu_info, installed, load_1m, turbo
+from mlperf.environment import installed, load_1m, turbo
+from profiler.machine import cpu_model
 
 PACKAGES = ("numpy", "numba", "llvmlite", "torch", "onnx", "onnxruntime")
 
@@ -15,7 +16,7 @@ def machine() -> dict[str, Any]:
     from kernels.cpu import PATH, VNNI
 
     return {
-        "cpu": cpu_info().get("model name") or platform.processor() or None,
+        "cpu": cpu_model(),
         "simd": PATH,
         "int8_dot_product": VNNI,
         "os": platform.platform(),

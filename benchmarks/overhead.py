@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from time import perf_counter_ns
 
 from benchmarks.contest import Case, Contestant, Result, surroundings
 from benchmarks.inference import ONNX_FLOAT, PLAN, TORCH_COMPILED
 from benchmarks.libraries import NUMPY, ONNX, OURS, TORCH
 from benchmarks.work import Chain, Import, Net
 from mlperf.worker import environment
+from profiler.samples import stopwatch, turns
 
 GROUP = "overhead"
 CHAIN = Chain(1000, 16)
@@ -38,11 +38,11 @@ def imports(libraries: Sequence[str], quick: bool, progress: Callable[[], object
     entered = [Contestant(library, "import", "none") for library in IMPORTS if library in libraries]
     result = Result(Case(GROUP, Import(), tuple(entered)), 1)
     with surroundings(environment(1, hash_seed=0)):
-        for i in range(-1, ROUNDS[quick]):
-            for each in entered if i % 2 == 0 else entered[::-1]:
-                start = perf_counter_ns()
-                subprocess.run([sys.executable, "-c", f"import {each.package}"], check=True, timeout=60)
-                if i >= 0:
-                    result.times_ns.setdefault(str(each), []).append(float(perf_counter_ns() - start))
+        for i, order in enumerate(turns(entered, 1 + ROUNDS[quick])):
+            for each in order:
+                with stopwatch() as took:
+                    subprocess.run([sys.executable, "-c", f"import {each.package}"], check=True, timeout=60)
+                if i > 0:
+                    result.times_ns.setdefault(str(each), []).append(float(took.ns))
             progress()
     return result

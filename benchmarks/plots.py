@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.contest import Result
-from benchmarks.table import figures, is_ours
+from benchmarks.table import is_ours
 from benchmarks.targets import Target
+from profiler.units import figures
 
 INK, REACHED = "#333333", "#0072B2"
 UNFILLED = {"color": "white", "edgecolor": INK, "hatch": "////"}

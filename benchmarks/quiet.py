@@ -6,9 +6,10 @@ Left out: what the host of a virtual machine does, beyond what the system counts
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import perf_counter
 
 import psutil
+
+from profiler import samples
 
 
 class Watch:
@@ -23,7 +24,7 @@ class Watch:
         times = psutil.cpu_times()
         counted_twice = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # in user and nice as well
         busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - counted_twice
-        return busy - sum(sum(process.cpu_times()[:2]) for process in self.processes), perf_counter()
+        return busy - sum(sum(process.cpu_times()[:2]) for process in self.processes), samples.now_ns() / 1e9
 
     def lap(self) -> float:
         """Cores that others have kept busy since the last lap, on average: 0.5 is half of one."""

@@ -13,21 +13,10 @@ from benchmarks.contest import QUIET_CORES, Contestant, Result, Spread
 from benchmarks.libraries import OURS
 from benchmarks.targets import Target, fraction
 from benchmarks.transformer_work import Text
+from profiler.units import duration, figures
 
 LIMITS = (kernels.FMA_LIMIT, kernels.DOT_LIMIT)
 MEGABYTE = 1 << 20
-UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))
-
-
-def duration(ns: float) -> str:
-    """A time with three significant figures."""
-    scale, unit = next(((scale, unit) for scale, unit in UNITS if ns >= scale), UNITS[-1])
-    return f"{figures(ns / scale)} {unit}"
-
-
-def figures(value: float) -> str:
-    """Three significant figures, without an exponent."""
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def spread(ratio: Spread | None) -> str:

@@ -1,19 +1,21 @@
-"""What one core can do at most: register tiles fed from registers or the nearest cache, with nothing else to do.
+"""What the machine can do at most: multiply-adds with nothing else to do, and memory with next to nothing to compute.
 
 `fma_probe` and `dot_probe` run the innermost instruction of the f32 and of the int8 product, on tiles of the same size,
 over and over the same few numbers. No product can be quicker on this machine, so its rate is what products are compared
-with. Left out: the rate of memory.
+with. `triad_probe` and `read_probe` go through memory of any size, again and again. Left out: timing them.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from kernels import simd
-from kernels.machine import CONTRACT, EXACT, Bytes, Floats, Ints, Words, kernel
+from kernels.arena import ALIGNMENT
+from kernels.machine import CONTRACT, EXACT, REDUCE, Bytes, Floats, Ints, Kernel, Words, kernel
 from kernels.program import Builder, execute
 from kernels.symbols import MIN_PART_NS
 
@@ -21,6 +23,10 @@ HEIGHT, VECTORS = simd.HEIGHTS[0], 2
 DEPTH = 16  # positions of k that a round goes through, so that loads stay loads and nothing can be simplified
 FMA_FLOPS = 2 * HEIGHT * VECTORS * simd.LANES * DEPTH  # of one round
 DOT_OPS = 4 * FMA_FLOPS
+
+ARRAYS = 3  # of a triad, as long as each other
+LINE = ALIGNMENT // 4  # float32 numbers in a cache line
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 _floats = simd.tile(HEIGHT, VECTORS)
 _float_zeros, _float_rows, _float_step, _float_store = _floats.zeros, _floats.rows, _floats.step, _floats.store
@@ -83,3 +89,90 @@ def probe(kind: str, rounds: int, threads: int = 1) -> Callable[[], None]:
 
     run.kept = made, result  # type: ignore[attr-defined]  # what the rows point at
     return run
+
+
+@kernel(updates="memory", fastmath=CONTRACT)
+def triad_probe(memory: Floats, apart: int, n: int, rounds: int, lo: int, hi: int) -> None:
+    """`rounds` times y = a + x / 2, after which x and y change places, so that each round needs the one before.
+
+    memory (items, apart): every item has its own part, which begins with a, x and y of n numbers each. Two numbers are
+    read for each that is written: the triad of STREAM (McCalpin, Memory Bandwidth and Machine Balance in Current High
+    Performance Computers, 1995).
+    """
+    for item in range(lo, hi):
+        a = simd.shift(memory, item * apart)
+        x, y = simd.shift(a, n), simd.shift(a, 2 * n)
+        for _ in range(rounds):
+            for i in range(n):
+                y[i] = a[i] + HALF * x[i]
+            x, y = y, x
+
+
+@kernel(updates="memory", fastmath=REDUCE)
+def read_probe(memory: Floats, apart: int, n: int, rounds: int, lo: int, hi: int) -> None:
+    """`rounds` times the mean of the first 3 n numbers of a part, each times the mean before; left in place of the first.
+
+    As a product of a matrix and a vector does, it only reads: a number written costs as much again where its cache line
+    has to be fetched first.
+    """
+    for item in range(lo, hi):
+        x, mean = simd.shift(memory, item * apart), ONE
+        for _ in range(rounds):
+            total = ZERO
+            for i in range(ARRAYS * n):
+                total += mean * x[i]
+            mean = total / np.float32(ARRAYS * n)
+        x[0] = mean
+
+
+@kernel(writes="memory", fastmath=EXACT)
+def touch(memory: Floats, apart: int, lo: int, hi: int) -> None:
+    """Ones everywhere, so that pages exist, near the core whose part they are."""
+    for i in range(lo * apart, hi * apart):
+        memory[i] = ONE
+
+
+def length(nbytes: int, threads: int) -> int:
+    """How long the three arrays of each thread are for a working set of up to `nbytes` in all: whole cache lines.
+
+    For powers of two no array begins where another does in its page: loads would wait for stores that are elsewhere.
+    """
+    return nbytes // (4 * threads * ARRAYS * LINE) * LINE
+
+
+class Streams:
+    """Memory for `triad_probe` and `read_probe`: at most `nbytes`, a part for each of `threads`, touched first by it.
+
+    It is given back to the system when the object is dropped. A part of it (its first bytes in every thread's part) is
+    a working set as small as wanted.
+    """
+
+    def __init__(self, nbytes: int, threads: int = 1) -> None:
+        self.threads, self.apart = threads, -(-nbytes // (4 * threads * LINE)) * LINE
+        raw = mmap.mmap(-1, 4 * self.apart * threads)
+        if hasattr(mmap, "MADV_HUGEPAGE"):  # as NumPy asks for arrays of some size
+            raw.madvise(mmap.MADV_HUGEPAGE)
+        self.memory = np.frombuffer(raw, np.float32).reshape(threads, self.apart)
+        self._linked(touch, self.apart)()
+
+    def round_bytes(self, nbytes: int) -> int:
+        """What a round moves, every input and output once."""
+        return 4 * self.threads * ARRAYS * length(nbytes, self.threads)
+
+    def probe(self, kind: Literal["triad", "read"], nbytes: int, rounds: int) -> Callable[[], None]:
+        """A function that goes `rounds` times through a working set of up to `nbytes`, all threads together."""
+        return self._linked({"triad": triad_probe, "read": read_probe}[kind], self.apart, length(nbytes, self.threads), rounds)
+
+    def idle(self, steps: int) -> Callable[[], None]:
+        """A program of so many steps that are called and compute nothing: what is left is the price of a step."""
+        return self._linked(triad_probe, self.apart, 0, 0, steps=steps)
+
+    def _linked(self, kernel: Kernel, *numbers: int, steps: int = 1) -> Callable[[], None]:
+        build, items = Builder(), self.threads if steps == 1 else 1
+        build.step(kernel, build.input(self.memory.shape), *numbers, items=items, cost_ns=items * MIN_PART_NS)
+        rows = np.tile(build.finish().link([self.memory.ctypes.data]), (steps, 1))
+
+        def run() -> None:
+            execute(rows, self.threads)
+
+        return run

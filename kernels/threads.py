@@ -8,6 +8,8 @@ has one thread.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -36,6 +38,27 @@ def set_num_threads(n: int, blas: int = 1) -> int:
     numba.set_num_threads(_threads)
     threadpool_limits(blas, user_api="blas")
     return _threads
+
+
+@contextmanager
+def exactly(n: int) -> Iterator[None]:
+    """Kernels have n threads inside the block, and afterwards as many as before; BLAS is left alone.
+
+    Raises ValueError where this process cannot have so many.
+    """
+    global _threads
+    if not 1 <= n <= config.NUMBA_NUM_THREADS:
+        raise ValueError(
+            f"threads: {n} asked for, and this process may have 1 to {config.NUMBA_NUM_THREADS}; ask for one of these, "
+            "or set NUMBA_NUM_THREADS before it starts"
+        )
+    before, _threads = _threads, n
+    numba.set_num_threads(n)
+    try:
+        yield
+    finally:
+        _threads = before
+        numba.set_num_threads(before)
 
 
 def prepare() -> None:

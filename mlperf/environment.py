@@ -9,12 +9,9 @@ import hashlib
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import psutil
@@ -22,23 +19,17 @@ import psutil
 from leaderboard import Blas, Env, Harness, Timer
 from mlperf import __version__
 from mlperf.worker import THREAD_VARIABLES, environment
+from profiler import machine, samples
+from profiler.machine import read
 
 PACKAGE = Path(__file__).parent
-CPU_INFO, CPU_FOLDER = Path("/proc/cpuinfo"), Path("/sys/devices/system/cpu")
+CLOCK = {f"profiler/{name}": PACKAGE.parent / "profiler" / name for name in ("samples.py", "doubts.py")}
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-
-def read(path: Path) -> str | None:
-    """A system file's text, None where there is none to read."""
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return None
 
 
 def capture(pools: Mapping[str, Any], threads: int, load_1m: float | None) -> Env:
     """A submission's environment. `pools`: what a worker told of its threads; `load_1m` was read before the run."""
-    cpu = cpu_info()
+    cpu = machine.cpu_info()
     flags = cpu.get("flags") or cpu.get("Features")
     battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     return Env(
@@ -50,12 +41,12 @@ def capture(pools: Mapping[str, Any], threads: int, load_1m: float | None) -> En
         blas=Blas(**pools["blas"]),
         numba_threading_layer=pools["numba_threading_layer"],
         numba_threads=pools["numba_threads"],
-        cpu_model=cpu.get("model name") or platform.processor() or None,
+        cpu_model=machine.cpu_model(),
         cpu_flags_sha256=hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest() if flags else None,
         physical_cores=psutil.cpu_count(logical=False),
         affinity_n=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         cgroup_quota=cgroup_quota(),
-        governor=read(CPU_FOLDER / "cpu0/cpufreq/scaling_governor"),
+        governor=read(machine.CPU_FOLDER / "cpu0/cpufreq/scaling_governor"),
         turbo=turbo(),
         on_mains=battery.power_plugged if battery else None,
         load_1m=load_1m,
@@ -64,12 +55,6 @@ def capture(pools: Mapping[str, Any], threads: int, load_1m: float | None) -> En
         timer=timer(),
         env_vars={name: value for name, value in environment(threads, 0).items() if name in THREAD_VARIABLES},
     )
-
-
-def cpu_info() -> dict[str, str]:
-    """The first processor's entry in /proc/cpuinfo."""
-    lines = (read(CPU_INFO) or "").split("\n\n")[0].splitlines()
-    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
 def installed(package: str) -> str | None:
@@ -87,9 +72,9 @@ def cgroup_quota() -> float | None:
 
 def turbo() -> bool | None:
     """Whether the clock may exceed its nominal rate."""
-    if no_turbo := read(CPU_FOLDER / "intel_pstate/no_turbo"):
+    if no_turbo := read(machine.CPU_FOLDER / "intel_pstate/no_turbo"):
         return no_turbo == "0"
-    boost = read(CPU_FOLDER / "cpufreq/boost")
+    boost = read(machine.CPU_FOLDER / "cpufreq/boost")
     return None if boost is None else boost == "1"
 
 
@@ -99,23 +84,20 @@ def load_1m() -> float | None:
 
 
 def timer() -> Timer:
-    """The clock of the harness, and what one reading costs: the median gap between two."""
-    readings = [time.perf_counter_ns() for _ in range(2001)]
-    overhead_ns = median(later - earlier for earlier, later in pairwise(readings))
-    about = time.get_clock_info("perf_counter")
-    return Timer(name=about.implementation, resolution_ns=about.resolution * 1e9, overhead_ns=overhead_ns)
+    """The clock of the harness, and what one reading costs."""
+    return Timer(**samples.timer()._asdict())
 
 
 def harness() -> Harness:
     """The code that measures: its version, its commit where it is in a checkout, and the hash of every file."""
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(PACKAGE.glob("*.py"))}
+    files = {path.name: path for path in sorted(PACKAGE.glob("*.py"))} | CLOCK
     commit = git("rev-parse", "HEAD")
-    changes = None if commit is None else git("status", "--porcelain", "--", ".")
+    changes = None if commit is None else git("status", "--porcelain", "--", ".", *map(str, CLOCK.values()))
     return Harness(
         version=__version__,
         git_commit=commit,
         dirty=None if changes is None else bool(changes),
-        files_sha256=files,
+        files_sha256={name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
     )
 
 

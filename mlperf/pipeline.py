@@ -26,12 +26,12 @@ from mlperf.harness import ESTIMATE, Arm, Effort, compare
 from mlperf.metrics import Score
 from mlperf.recipe import STAGES, Recipe, RecipeError
 from mlperf.tasks import Task
+from profiler import clock
 from tinytorch.core.layers import Layer, Packed
 from tinytorch.perf.compression import block_prune, channel_prune, magnitude_prune, measure_sparsity
 from tinytorch.perf.finetuning import Loss, finetune
 from tinytorch.perf.quantization import on_integers, weights_only
 from tinytorch.perf.quantization import quantize as quantized
-from tinytorch.perf.tuning import fastest, timings
 from tinytorch.perf.weighted import executed, skips_blocks, weighted_layers
 
 
@@ -215,9 +215,9 @@ def accelerate(state: State, config: settings.Accelerate, context: Context) -> S
     if len(plans) == 1:
         return replace(next(iter(plans.values())), note=note)
     runs = {variant.name: partial(plan.arm.run, context.example) for variant, plan in plans.items()}
-    times = timings(runs)
-    chosen = fastest(times)
-    told = ", ".join(f"{name} {ns / 1000:.2f} us" for name, ns in times.items())
+    times = clock.compare(runs)
+    chosen = clock.fastest(times)
+    told = ", ".join(f"{name} {time.median_ns / 1000:.2f} us" for name, time in times.items())
     return replace(
         next(plan for variant, plan in plans.items() if variant.name == chosen), note=f"{note}; {chosen} ({told})"
     )

@@ -22,12 +22,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from statistics import median
-from time import perf_counter_ns
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from mlperf.harness import PROMPTS_PER_WORKER, Arm, Effort, answers, compare, single_queries, token_times
+from profiler.samples import Runner, stopwatch
 
 # Everything else of the parent's environment stays behind, so that no variable can favour an arm unseen.
 INHERITED = (
@@ -107,7 +107,7 @@ def measure(job: Job, position: int = 0, progress: Callable[[], object] = lambda
     The process and whatever it started are gone when this returns, also after Ctrl-C.
     """
     with tempfile.TemporaryFile() as last_words:
-        born = perf_counter_ns()
+        life = stopwatch().start()
         process = subprocess.Popen(
             [sys.executable, "-m", "mlperf.worker"],
             stdin=subprocess.PIPE,
@@ -117,7 +117,7 @@ def measure(job: Job, position: int = 0, progress: Callable[[], object] = lambda
             start_new_session=True,
         )
         try:
-            found = listen(process, job, born, progress)
+            found = listen(process, job, life, progress)
         finally:
             end(process)
         if found is None:
@@ -131,28 +131,28 @@ def measure(job: Job, position: int = 0, progress: Callable[[], object] = lambda
 
 
 def listen(
-    process: subprocess.Popen[bytes], job: Job, born: int, progress: Callable[[], object]
+    process: subprocess.Popen[bytes], job: Job, life: stopwatch, progress: Callable[[], object]
 ) -> dict[str, Any] | None:
-    """Follow a worker to its result; None if it ends without one."""
+    """Follow a worker to its result; None if it ends without one. `life` runs since it was started."""
     assert process.stdin is not None and process.stdout is not None
-    cold_start_ns = began = wall_ns = 0
+    cold_start_ns, timed = 0, stopwatch()
     try:
         send(process.stdin, asdict(job))
         for line in process.stdout:
             message = json.loads(line)
             match message["event"]:
                 case "answered":
-                    cold_start_ns = perf_counter_ns() - born
+                    cold_start_ns = life.ns
                 case "ready":
-                    began = perf_counter_ns()
+                    timed.start()
                     send(process.stdin, {})
                 case "pair":
                     progress()
                 case "timed":
-                    wall_ns = perf_counter_ns() - began
+                    timed.stop()
                 case "result":
                     found = message["found"]
-                    found["worker"] |= {"cold_start_ns": cold_start_ns, "wall_ns": wall_ns}
+                    found["worker"] |= {"cold_start_ns": cold_start_ns, "wall_ns": timed.ns}
                     return found
     except BrokenPipeError:
         pass
@@ -249,12 +249,7 @@ def thread_pools() -> dict[str, Any]:
 def calibration_kernel_ns() -> int:
     """Time of one fixed piece of work (a 256 x 256 float32 matrix product): how quick is this machine just now?"""
     a = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32)
-    times = []
-    for _ in range(20):
-        start = perf_counter_ns()
-        a @ a
-        times.append(perf_counter_ns() - start)
-    return int(median(times))
+    return int(median(Runner(lambda _: a @ a, [None]).singles(20)))
 
 
 def main() -> None:

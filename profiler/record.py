@@ -30,7 +30,8 @@ class Call(NamedTuple):
 
     `layer` is the dotted name of the innermost layer that was running, in backward of the layer whose gradient is
     computed, in an update of the one whose parameter it is, and "" outside of all; `kind` is its class. `shapes` are
-    the inputs', None where one was absent. `flops` counts the mathematics, 2 for a multiply-add. `bytes` counts every
+    the inputs', None where one was absent. `kernels` are the compiled ones that run, none where NumPy's reference does.
+    `flops` counts the mathematics, 2 for a multiply-add, `operations` what is really executed. `bytes` counts every
     input and the output once: what has to move if nothing is cached.
     """
 
@@ -40,7 +41,10 @@ class Call(NamedTuple):
     op: str
     shapes: tuple[Shape | None, ...]
     out_shape: Shape
+    kernels: tuple[str, ...]
     flops: int
+    operations: int
+    arithmetic: str
     bytes: int
 
 
@@ -55,7 +59,10 @@ class Row(NamedTuple):
     op: str
     shapes: tuple[Shape | None, ...]
     out_shape: Shape
+    kernels: tuple[str, ...]
     flops: int
+    operations: int
+    arithmetic: str
     bytes: int
     start_ns: int
     ns: int
@@ -90,6 +97,19 @@ class Recording:
     def table(self) -> np.ndarray:
         """The events, (calls, FIELDS) int64."""
         return np.array(self.events, np.int64).reshape(-1, FIELDS)
+
+    def __len__(self) -> int:
+        return len(self.events) // FIELDS
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Watch the block; what several blocks do is kept behind one another."""
+        with dispatch.watch(self.watch):
+            self.began_ns = self.began_ns or perf_counter_ns()
+            try:
+                yield
+            finally:
+                self.ended_ns = perf_counter_ns()
 
     def watch(self, event: Event) -> None:
         """Keep one event. Holds no array, so memory is freed as it would be without recording."""
@@ -163,7 +183,11 @@ def described(event: Event, layer: str, kind: str) -> Call:
     op, arrays, params, out, *_ = event
     shapes = tuple([None if a is None else a.shape for a in arrays])
     flops = op.flops(out, *arrays, **params)
-    return Call(layer, kind, event.phase, op.name, shapes, out.shape, flops, bytes_moved(flops, out, arrays))
+    kernels, operations, arithmetic = dispatch.executed(op, arrays, params, flops)
+    moved = bytes_moved(flops, out, arrays)
+    return Call(
+        layer, kind, event.phase, op.name, shapes, out.shape, kernels, flops, operations, arithmetic, moved
+    )  # fmt: skip
 
 
 def bytes_moved(flops: int, out: np.ndarray, arrays: tuple[Any, ...]) -> int:
@@ -180,9 +204,5 @@ def record(model: Layer | None = None) -> Iterator[Recording]:
     Recordings may lie inside each other; each sees what runs in its block. Names of layers: see `Names`.
     """
     recording = Recording(model)
-    with dispatch.watch(recording.watch):
-        recording.began_ns = perf_counter_ns()
-        try:
-            yield recording
-        finally:
-            recording.ended_ns = perf_counter_ns()
+    with recording.on():
+        yield recording

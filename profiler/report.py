@@ -7,7 +7,7 @@ Left out: how it is measured (`profiling.py`), how it is shown (`tables.py`, `pl
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -110,8 +110,8 @@ class Total(Data):
 
 
 class Report(Data):
-    """A whole profile. `wall_ns` is one pass with nobody watching, `observed_ns` one with the profiler on, and
-    `outside_ns` the part of that outside all ops, the profiler's own work included.
+    """A whole profile. `wall_ns` is one pass with nobody watching, `observed_ns` one with the profiler on; the lines
+    and `outside_ns`, the time outside all ops without what watching adds, make `wall_ns` but for medians not adding up.
 
     `doubts` say in words why figures should not be trusted.
     """
@@ -139,8 +139,12 @@ class Report(Data):
 
     @property
     def ops_ns(self) -> float:
-        """Time inside ops; with `outside_ns` it makes `observed_ns`, but for medians not adding up."""
+        """Time inside ops."""
         return sum(line.ns for line in self.lines)
+
+    @property
+    def bytes(self) -> int:
+        return sum(line.bytes for line in self.lines)
 
     def grouped(self, key: Callable[[Line], Any]) -> dict[Any, list[Line]]:
         """Lines by a key, in the order of first appearance."""
@@ -193,9 +197,3 @@ class Report(Data):
         from profiler.tables import text
 
         return text(self)
-
-
-def layers_above(name: str) -> Iterator[str]:
-    """The layers that a dotted name lies in, the outermost first: "a.b.c" -> "a", "a.b"."""
-    parts = name.split(".")
-    return (".".join(parts[:i]) for i in range(1, len(parts)))

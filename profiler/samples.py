@@ -30,7 +30,7 @@ MOST_WARMUP_SAMPLES = 40
 class stopwatch:
     """The time of what is done once, or in parts: entered again, it goes on.
 
-    `ns` and `seconds` may be read while it runs. `start()` is for where no block can be written.
+    `ns` and `seconds` may be read while it runs. `start()` and `stop()` are for where no block can be written.
     """
 
     def __init__(self) -> None:
@@ -44,10 +44,14 @@ class stopwatch:
         self._started = now_ns()
         return self
 
+    def stop(self) -> None:
+        """Stand still until started again."""
+        self._before_ns, self._started = self.ns, None
+
     __enter__ = start
 
     def __exit__(self, *exc: object) -> None:
-        self._before_ns, self._started = self.ns, None
+        self.stop()
 
     @property
     def ns(self) -> int:
@@ -172,10 +176,10 @@ def timed(run: Callable[..., Any], arguments: list[Any] | None, calls: int) -> i
     return now_ns() - start
 
 
-def arrivals(begin: Callable[[], Iterable[Any]]) -> list[int]:
-    """Time in ns that each item of `begin()` took: the first since the call, the others since the one before."""
+def arrivals(begin: Callable[[], Iterable[Any]], most: int) -> list[int]:
+    """Time in ns that each of the first `most` items of `begin()` took: since the call, or since the one before."""
     times, start = [], now_ns()
-    for _ in begin():
+    for _ in islice(begin(), most):
         times.append(now_ns() - start)
         start = now_ns()
     return times

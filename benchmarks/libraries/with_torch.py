@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
-from time import perf_counter_ns
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,11 +12,14 @@ import torch
 from benchmarks.libraries import Made, Unavailable, stacked
 from benchmarks.libraries.training import losses, walk
 from benchmarks.work import LEARNING_RATE, PADDING, Chain, Conv, Gemm, Net, TrainingStep, parameters
+from profiler.clock import Runner, compare, fastest
 from tinytorch.core import activations, layers, spatial
 from tinytorch.core.layers import Layer, Sequential
 
 GEOMETRY = ((1, 1), (PADDING, PADDING), (1, 1))
-TRIES = 3  # of each memory format, of which the quickest counts
+CHOICE_S = 0.5  # for timing each memory format, before anything counts
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 def tensor(a: np.ndarray) -> torch.Tensor:
@@ -61,20 +63,17 @@ def translated_layer(layer: Layer) -> Any:
     return made
 
 
-def least_ns(run: Callable[[Any], Any], query: Any) -> int:
-    """The quickest of a few runs, after one."""
-    run(query)
-    times = []
-    for _ in range(TRIES):
-        start = perf_counter_ns()
-        run(query)
-        times.append(perf_counter_ns() - start)
-    return min(times)
+def quickest(candidates: Mapping[Name, Callable[[Any], Any]], query: Any) -> Name:
+    """The name of the quickest of functions that do the same; there are no ties, a peer is to be at its best."""
+    if len(candidates) == 1:
+        return next(iter(candidates))
+    runners = {name: Runner(run, [query]) for name, run in candidates.items()}
+    return fastest(compare(runners, budget_s=CHOICE_S), tie=0)
 
 
 def quicker(*candidates: Callable[[Any], Any], query: Any) -> Callable[[Any], Any]:
     """Of functions that do the same, the quickest."""
-    return min(candidates, key=lambda run: least_ns(run, query))
+    return candidates[quickest(dict(enumerate(candidates)), query)]
 
 
 def formats(ndim: int) -> list[Any]:
@@ -158,7 +157,7 @@ def step(work: TrainingStep, threads: int) -> Made:
 
         return run
 
-    better = min(formats(x.ndim), key=lambda each: least_ns(in_format(each), None))
+    better = quickest({each: in_format(each) for each in formats(x.ndim)}, None)
     run = in_format(better)  # from the first weights on again
     return Made(run, lambda: losses(lambda _: run(None).detach().numpy(), nullcontext))
 

@@ -10,12 +10,12 @@ With --quick: `attention_proof.py`, which needs no text.
 
 import sys
 from pathlib import Path
-from time import perf_counter
 
 import attention_proof  # of this folder
 import numpy as np
 
 from milestones import language, plots, report
+from profiler import clock
 from tinytorch import datasets, models
 from tinytorch.core.losses import CrossEntropyLoss
 from tinytorch.core.tensor import Tensor
@@ -28,7 +28,7 @@ EVERY, SOME = 100, 8  # after so many steps the loss on every eighth window of t
 PROMPT, WRITTEN, TEMPERATURE = "ROMEO:\n", 600, 0.8
 WINDOW = 48  # characters that are read again where a text fills the model's positions
 SHOWN = 24  # characters on the maps of attention
-ROUNDS = 5  # of timing each way to write
+ROUNDS = 7  # of timing each way to write: six are the fewest that give an interval
 
 MILESTONE = report.Milestone(
     name="gpt-shakespeare",
@@ -92,7 +92,7 @@ def achieve(run: report.Run) -> report.Achievement:
 def writing_speeds(model: GPT, prompt: np.ndarray) -> tuple[dict[str, float], bool]:
     """Tokens/s, greedily, until all positions of the model are filled, and whether each way writes the same text.
 
-    The median of a few rounds, in which the ways take turns.
+    The median of a few rounds, in which the ways take turns; what should be doubted of it is printed.
     """
     count, decoder = model.max_seq_len - len(prompt) + 1, Decoder(model)
     ways = {
@@ -100,14 +100,12 @@ def writing_speeds(model: GPT, prompt: np.ndarray) -> tuple[dict[str, float], bo
         "with cache": lambda: model.generate(prompt, count, temperature=0),
         "with cache, compiled": lambda: decoder.generate(prompt, count, temperature=0),
     }
-    texts = {tuple(write().data.tolist()) for write in ways.values()}  # also loads and captures what is needed
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way, write in ways.items():
-            start = perf_counter()
-            write()
-            seconds[way].append(perf_counter() - start)
-    return {way: count / float(np.median(of_way)) for way, of_way in seconds.items()}, len(texts) == 1
+    texts = {tuple(write().data.tolist()) for write in ways.values()}  # also captures what is needed
+    times = clock.compare(ways, rounds=ROUNDS)
+    for way, time in times.items():
+        for doubt in time.doubts:
+            print(f"  {'doubt':<12} {way}: {doubt}")
+    return {way: 1e9 * count / time.median_ns for way, time in times.items()}, len(texts) == 1
 
 
 def draw_attention(run: report.Run, model: GPT, tokenizer: CharTokenizer, ids: np.ndarray) -> None:

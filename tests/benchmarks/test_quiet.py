@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from benchmarks import quiet
+from profiler import samples
 
 
 class Times(NamedTuple):
@@ -31,7 +32,7 @@ def clocks(monkeypatch):
         def cpu_times(self):
             return (now.process[self.pid], 0.5, 0.0, 0.0)
 
-    monkeypatch.setattr(quiet, "perf_counter", lambda: now.wall)
+    monkeypatch.setattr(samples, "now_ns", lambda: int(now.wall * 1e9))
     monkeypatch.setattr(quiet, "psutil", SimpleNamespace(Process=Process, cpu_times=lambda: now.machine))
     return now
 

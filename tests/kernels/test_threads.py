@@ -72,3 +72,20 @@ def test_threads_may_launch_together_on_a_layer_that_cannot():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", TOGETHER], cwd=root, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "workqueue\n"), done.stderr
+
+
+def test_a_number_of_threads_for_a_while():
+    threads.set_num_threads(1, blas=2)
+    most = numba.config.NUMBA_NUM_THREADS
+    with pytest.raises(ZeroDivisionError), threads.exactly(most):
+        assert threads.get_num_threads() == numba.get_num_threads() == most
+        assert 1 / 0
+    assert threads.get_num_threads() == numba.get_num_threads() == 1
+    assert blas_threads() <= {2}
+
+
+@pytest.mark.parametrize("n", (0, 10_000))
+def test_numbers_that_cannot_be_had_are_refused(n):
+    says = rf"threads: {n} asked for, and this process may have 1 to \d+; ask for one of these, or set NUMBA_NUM_THREADS"
+    with pytest.raises(ValueError, match=says), threads.exactly(n):
+        pass

@@ -9,6 +9,7 @@ from mlperf import environment, submission, tasks
 from mlperf.metrics import sha256_of
 from mlperf.submission import Entry, dtypes_of, generation_of, pin_reasons, quality_of
 from mlperf.worker import Report
+from profiler import machine
 from tinytorch import models
 from tinytorch.perf.compression import magnitude_prune
 from tinytorch.perf.quantization import quantize
@@ -105,15 +106,15 @@ def test_environment_is_captured_or_null():
 
 
 def test_what_the_system_hides_is_null(monkeypatch, tmp_path):
-    for name in ("CPU_INFO", "CPU_FOLDER", "CGROUP_QUOTA"):
-        monkeypatch.setattr(environment, name, tmp_path / "hidden")
+    for module, name in ((machine, "CPU_INFO"), (machine, "CPU_FOLDER"), (environment, "CGROUP_QUOTA")):
+        monkeypatch.setattr(module, name, tmp_path / "hidden")
     found = environment.capture(POOLS, 1, 0.5)
     assert (found.cpu_flags_sha256, found.governor, found.turbo, found.virtualised, found.cgroup_quota) == (None,) * 5
 
 
 def test_system_files_are_understood(monkeypatch, tmp_path):
-    monkeypatch.setattr(environment, "CPU_INFO", tmp_path / "cpuinfo")
-    monkeypatch.setattr(environment, "CPU_FOLDER", tmp_path)
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(machine, "CPU_FOLDER", tmp_path)
     monkeypatch.setattr(environment, "CGROUP_QUOTA", tmp_path / "cpu.max")
     (tmp_path / "cpuinfo").write_text("model name\t: Quick 9\nflags\t\t: sse hypervisor\n\nmodel name\t: other\n")
     (tmp_path / "cpu.max").write_text("150000 100000\n")
@@ -128,6 +129,7 @@ def test_system_files_are_understood(monkeypatch, tmp_path):
 def test_every_file_of_the_harness_is_hashed(monkeypatch):
     found = environment.harness()
     assert {"harness.py", "worker.py", "submission.py"} <= set(found.files_sha256)
+    assert {"profiler/samples.py", "profiler/doubts.py"} <= set(found.files_sha256), "the clock measures"
     monkeypatch.setenv("PATH", "")
     without_git = environment.harness()
     assert (without_git.git_commit, without_git.dirty) == (None, None)

@@ -127,7 +127,7 @@ def traced(run: Callable[..., np.ndarray], batch: Batch, state: list[np.ndarray]
 
 
 @contextmanager
-def undone(model: Layer, optimizer: Optimizer) -> Iterator[None]:
+def undone(model: Layer, optimizer: Optimizer | None) -> Iterator[None]:
     """Run the block and take back what it did to parameters, buffers, moments, gradients and random generators.
 
     Moments that it made stay, as zeros, which is how they start.
@@ -136,8 +136,9 @@ def undone(model: Layer, optimizer: Optimizer) -> Iterator[None]:
     arrays = [p.data for p in parameters] + [buffer for _, buffer in model.named_buffers()]
     kept = [(a, a.copy()) for a in arrays]
     gradients = [p.grad for p in parameters]
-    moments = [{name: m.copy() for name, m in of_one.items()} for of_one in optimizer.moments]
-    count, generator = optimizer.step_count, np.random.get_state()
+    held = [] if optimizer is None else optimizer.moments
+    moments = [{name: m.copy() for name, m in of_one.items()} for of_one in held]
+    count, generator = 0 if optimizer is None else optimizer.step_count, np.random.get_state()
     layers = [layer for layer in model.modules() if isinstance(layer, Dropout) and layer.rng is not None]
     states = [copy.deepcopy(layer.rng.bit_generator.state) for layer in layers if layer.rng is not None]
     try:
@@ -147,10 +148,11 @@ def undone(model: Layer, optimizer: Optimizer) -> Iterator[None]:
             array[...] = value
         for p, gradient in zip(parameters, gradients):
             p.grad = gradient
-        for of_one, before in zip(optimizer.moments, moments):
+        for of_one, before in zip(held, moments):
             for name, m in of_one.items():
                 m[...] = before.get(name, 0)
-        optimizer.step_count = count
+        if optimizer is not None:
+            optimizer.step_count = count
         np.random.set_state(generator)
         for layer, before_state in zip(layers, states):
             if layer.rng is not None:
@@ -188,9 +190,10 @@ def verify(
             )
 
 
-def every_parameter(model: Layer, optimizer: Optimizer) -> list[Tensor]:
+def every_parameter(model: Layer, optimizer: Optimizer | None) -> list[Tensor]:
     """Those of the model, then those that only the optimizer knows, each once."""
-    return list({id(p): p for p in (*model.parameters(), *optimizer.params)}.values())
+    more = () if optimizer is None else optimizer.params
+    return list({id(p): p for p in (*model.parameters(), *more)}.values())
 
 
 def joined(arrays: list[np.ndarray]) -> np.ndarray:
