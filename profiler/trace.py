@@ -1,5 +1,5 @@
-"""A recording as a trace that Perfetto and chrome://tracing open: a slice for each op on its thread, inside those of its
-layers and of its phase, and memory as a counter.
+"""A recording as a trace that Perfetto and chrome://tracing open: a slice for each op on its thread, inside those of
+its layers and of its phase, and memory as a counter.
 
 The format is that of the "Trace Event Format" (Google, the Catapult project), its JSON object form: complete events
 ("X"), counters ("C") and names of processes and threads ("M"). Left out: what runs between ops, which shows as gaps.
@@ -88,7 +88,8 @@ def slices(recording: Recording, table: np.ndarray, thread: int) -> Iterator[Sli
     passes = np.searchsorted(np.asarray(recording.ends, np.int64), rows, side="right")
     mine = table[rows]
     order = np.lexsort((-mine[:, 2], mine[:, 1]))
-    layers = [tuple(accumulate(call.layer.split("."), "{}.{}".format)) if call.layer else () for call in recording.calls]
+    parts = [call.layer.split(".") if call.layer else () for call in recording.calls]
+    layers = [tuple(accumulate(names, "{}.{}".format)) for names in parts]
     until, boxes = -1, ()
     for first in range(0, len(order), CHUNK):
         part = order[first : first + CHUNK]
@@ -121,7 +122,8 @@ def complete(
 ) -> dict[str, Any]:
     start, length = microseconds(start_ns - origin), microseconds(end_ns - start_ns)
     return {
-        "ph": "X", "name": name, "cat": category, "ts": start, "dur": length, "pid": PROCESS, "tid": thread, "args": what
+        "ph": "X", "name": name, "cat": category, "ts": start, "dur": length, "pid": PROCESS, "tid": thread,
+        "args": what,
     }  # fmt: skip
 
 
@@ -135,8 +137,8 @@ def arguments(call: Call) -> dict[str, Any]:
 
 
 def microseconds(ns: int) -> float:
-    """The unit of traces. Perfetto multiplies by 1000 and cuts off the rest, so the product must not fall short of `ns`:
-    1.001 * 1000 does, and slices that touch would overlap by a nanosecond.
+    """The unit of traces. Perfetto multiplies by 1000 and cuts off the rest, so the product must not fall short of
+    `ns`: 1.001 * 1000 does, and slices that touch would overlap by a nanosecond.
     """
     value = ns / 1000
     return value if int(value * 1000) == ns else math.nextafter(value, math.inf)

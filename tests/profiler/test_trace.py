@@ -20,7 +20,7 @@ from profiler.record import Call, Recording
 from profiler.report import Moment
 from tinytorch import SGD, CrossEntropyLoss, Linear, ReLU, Sequential, Tensor, models, no_grad
 
-# -- the format: "Trace Event Format", section "Event Descriptions" (Google, Catapult project), as far as it is used ----
+# -- the format: "Trace Event Format", section "Event Descriptions" (Google, Catapult project), as far as it is used ---
 
 
 class Part(BaseModel):
@@ -113,8 +113,8 @@ def recording(calls: list[Call], events: list[tuple[int, int, int, int]], ends: 
 
 def test_layers_enclose_their_ops_and_a_layer_entered_again_is_a_new_slice():
     calls = [call("a.b"), call("a.c"), call(""), call("a.b", "relu_grad", "backward")]
-    made = recording(calls, [(0, 10, 20, 7), (0, 20, 31, 7), (1, 40, 50, 7), (0, 50, 60, 7), (2, 61, 70, 7), (0, 71, 80, 7),
-                             (3, 80, 90, 7)])  # fmt: skip
+    times = [(0, 10, 20), (0, 20, 31), (1, 40, 50), (0, 50, 60), (2, 61, 70), (0, 71, 80), (3, 80, 90)]
+    made = recording(calls, [(*each, 7) for each in times])
     assert slices_of(trace.events(made)) == {
         1: [
             (10, 80, "phase", "forward"),
@@ -122,7 +122,8 @@ def test_layers_enclose_their_ops_and_a_layer_entered_again_is_a_new_slice():
             (40, 50, "layer", "a.c"), (40, 50, "op", "relu"), (50, 60, "layer", "a.b"), (50, 60, "op", "relu"),
             (61, 70, "op", "relu"),
             (71, 80, "layer", "a"), (71, 80, "layer", "a.b"), (71, 80, "op", "relu"),
-            (80, 90, "phase", "backward"), (80, 90, "layer", "a"), (80, 90, "layer", "a.b"), (80, 90, "op", "relu_grad"),
+            (80, 90, "phase", "backward"), (80, 90, "layer", "a"), (80, 90, "layer", "a.b"),
+            (80, 90, "op", "relu_grad"),
         ]
     }  # fmt: skip
 
