@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from benchmarks.contest import Result
 from benchmarks.table import is_ours
-from profiler.units import figures
 from benchmarks.targets import Target
 from profiler.palette import BLUE, INK
+from profiler.units import figures
 
 UNFILLED = {"color": "white", "edgecolor": INK, "hatch": "////"}
 MARKERS = "osD^vPX*"
