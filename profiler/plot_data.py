@@ -119,7 +119,7 @@ def roofline(report: Report) -> Roofline | None:
         operations, moved, ns = (sum(getattr(line, key) for line in lines) for key in ("operations", "bytes", "ns"))
         if operations and moved and ns:
             whole = max(lines, key=lambda line: line.operations).arithmetic
-            share = ns / report.observed_ns
+            share = ns / report.wall_ns
             dots.append(Dot(layer or NO_LAYER, phase, whole, operations / moved, 1e9 * operations / ns, share))
     if not dots:
         return None
