@@ -21,7 +21,7 @@ from profiler.ceilings import ceilings
 from profiler.clock import stopwatch, timer, without_gc
 from profiler.doubts import Estimate, doubts
 from profiler.lines import lines
-from profiler.record import Recording, record
+from profiler.record import Recording
 from profiler.report import Memory, Report
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Layer

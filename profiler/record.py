@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Call(NamedTuple):
     kernels: tuple[str, ...]
     flops: int
     operations: int
-    arithmetic: str
+    arithmetic: Literal["float32", "int8"]
     bytes: int
 
 
@@ -62,7 +62,7 @@ class Row(NamedTuple):
     kernels: tuple[str, ...]
     flops: int
     operations: int
-    arithmetic: str
+    arithmetic: Literal["float32", "int8"]
     bytes: int
     start_ns: int
     ns: int

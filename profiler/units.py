@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))
 
 
@@ -20,7 +21,7 @@ def count(value: float) -> str:
     """A number of things: exact below ten thousand, then three significant figures and k, M, G or T."""
     if abs(value) < 10_000:
         return f"{value:,.0f}"
-    scale, unit = next((scale, unit) for scale, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= scale)
+    scale, unit = next((scale, unit) for scale, unit in LARGE if value >= scale)
     return f"{figures(value / scale)} {unit}"
 
 
