@@ -150,7 +150,7 @@ def memory_table(memory: Memory) -> str:
     rows = [row for row in rows if getattr(memory, f"{row[0]}_bytes")]
     at = memory.at_peak
     if at is not None:
-        rows.append(("at the peak", f"{at.op}", f"{at.phase} of {at.layer or 'no layer'}"))
+        rows.append(("at the peak", "", f"{at.op}, {at.phase} of {at.layer or 'no layer'}"))
     return tabulate(rows, ("memory", "bytes", ""), colalign=("left", "right", "left"), disable_numparse=True)
 
 
@@ -176,7 +176,7 @@ def comparison(before: Report, after: Report) -> str:
     mine, theirs = ({total.name: total.ns for total in report.by_layer()} for report in (before, after))
     both = [name for name in mine if name in theirs]
     layers = [row(name or "(no layer)", mine[name], theirs[name], units.duration) for name in both]
-    alone = [name for name in {**mine, **theirs} if (name in mine) != (name in theirs)]
+    alone = [name or "(no layer)" for name in {**mine, **theirs} if (name in mine) != (name in theirs)]
     headers = ("", f"A: {before.subject}, {before.form}", f"B: {after.subject}, {after.form}", "A / B")
     align = ("left", "right", "right", "right")
     parts = [tabulate(whole, headers, colalign=align, disable_numparse=True)]

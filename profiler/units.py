@@ -7,7 +7,9 @@ UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))
 
 
 def duration(ns: float) -> str:
-    """A time with three significant figures."""
+    """A time with three significant figures; nothing is 0 s."""
+    if not ns:
+        return "0 s"
     scale, unit = next(((scale, unit) for scale, unit in UNITS if ns >= scale), UNITS[-1])
     return f"{figures(ns / scale)} {unit}"
 
