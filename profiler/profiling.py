@@ -19,9 +19,9 @@ from profiler.ceilings import ceilings
 from profiler.clock import stopwatch, timer, without_gc
 from profiler.doubts import Estimate, doubts
 from profiler.lines import lines
-from profiler.memory import memory_of
 from profiler.record import Recording, record
 from profiler.report import Memory, Report
+from profiler.timeline import memory_of
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Layer
 from tinytorch.core.optimizers import Optimizer
@@ -149,8 +149,8 @@ def watched_passes(run: Callable[[], Any], model: Layer | None, budget_s: float)
 
 
 def measured_memory(what: Pass) -> Memory:
-    what.forget()
-    return memory_of(what.forward, what.model, what.optimizer, what.finish if what.backward else None)
+    finish = what.finish if what.backward else None
+    return memory_of(what.forward, what.model, what.optimizer, finish, given=(*what.inputs, what.target))
 
 
 def report_of(
