@@ -14,7 +14,7 @@ from typing import Any
 
 from profiler.holdings import Holdings, holdings
 from profiler.memory import peak_memory, settle_peaks
-from profiler.record import FIELDS, Recording, record
+from profiler.record import Recording, record
 from profiler.report import Memory, Moment
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Layer
@@ -65,8 +65,8 @@ class Timeline:
         """One for each op, in the order they ended. What Python does before an op, or after the last, is the op's."""
         calls, events, levels = self._recording.calls, self._recording.table.tolist(), self._levels
         return tuple([
-            Moment(at_ns=end_ns, layer=calls[i].layer, phase=calls[i].phase, op=calls[i].op, bytes=live, peak_bytes=peak)
-            for (i, _, end_ns, _), live, peak in zip(events, levels[::2], levels[1::2])
+            Moment(at_ns=at_ns, layer=calls[i].layer, phase=calls[i].phase, op=calls[i].op, bytes=live, peak_bytes=peak)
+            for (i, _, at_ns, _), live, peak in zip(events, levels[::2], levels[1::2])
         ])  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def test_the_scratch_of_a_kernel_is_seen():
     """A large product packs one of its factors, in memory that is gone when it returns."""
     a = np.ones((1024, 1024), np.float32)
     program = registry.program("matmul", (a, a), {})
-    scratch_bytes = program.packed[1].arena_bytes
+    scratch_bytes = program.program.arena_bytes
     program(a, a)
     with profiler.peak_memory() as memory:
         y = program(a, a)
