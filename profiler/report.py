@@ -105,13 +105,14 @@ class Total(Data):
 
     @classmethod
     def of(cls, name: str, lines: list[Line], kind: str = "") -> Total:
-        sums = {key: sum(getattr(line, key) for line in lines) for key in ("calls", "flops", "operations", "bytes", "ns")}
+        keys = ("calls", "flops", "operations", "bytes", "ns")
+        sums = {key: sum(getattr(line, key) for line in lines) for key in keys}
         return cls(name=name, kind=kind, **sums)
 
 
 class Report(Data):
-    """A whole profile. `wall_ns` is one pass with nobody watching, `observed_ns` one with the profiler on, and
-    `outside_ns` the part of that outside all ops, the profiler's own work included.
+    """A whole profile. `wall_ns` is one pass with nobody watching, `observed_ns` one with the profiler on; the lines
+    and `outside_ns`, the time outside all ops without what watching adds, make `wall_ns` but for medians not adding up.
 
     `doubts` say in words why figures should not be trusted.
     """
@@ -139,7 +140,7 @@ class Report(Data):
 
     @property
     def ops_ns(self) -> float:
-        """Time inside ops; with `outside_ns` it makes `observed_ns`, but for medians not adding up."""
+        """Time inside ops."""
         return sum(line.ns for line in self.lines)
 
     @property
@@ -174,18 +175,23 @@ class Report(Data):
         try:
             raw = json.loads(Path(path).read_bytes())
         except ValueError as error:
-            raise ReportError(f"{path}: not JSON ({error}); make a report with: python -m profiler cnn -o {path}") from None
+            raise ReportError(
+                f"{path}: not JSON ({error}); make a report with: python -m profiler cnn -o {path}"
+            ) from None
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
             raise ReportError(
-                f"{path}: its schema_version is {version!r}, this profiler reads {SCHEMA_VERSION}; profile again to compare"
+                f"{path}: its schema_version is {version!r}, this profiler reads {SCHEMA_VERSION}; profile again to "
+                "compare"
             )
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise ReportError(f"{path}: {where}: {first['msg']}; the file is damaged or was edited: profile again") from None
+            raise ReportError(
+                f"{path}: {where}: {first['msg']}; the file is damaged or was edited: profile again"
+            ) from None
 
     def suggestions(self) -> tuple[str, ...]:
         """What bounds the hottest layers, and which stage would help, in sentences."""

@@ -52,8 +52,8 @@ def heading(report: Report) -> str:
 def layers_table(report: Report) -> str:
     """A row for each layer, one for the time outside ops, and their sum."""
     present = [phase for phase in PHASES if any(line.phase == phase for line in report.lines)]
-    groups = sorted(report.grouped(lambda line: line.layer).items(), key=lambda item: -sum(one.ns for one in item[1]))
-    shown = {name for name, _ in groups[:MOST_ROWS]}
+    groups = report.by_layer()
+    shown = {total.name for total in sorted(groups, key=lambda total: -total.ns)[:MOST_ROWS]}
     rows = []
     for name, lines in report.grouped(lambda line: line.layer).items():
         if name in shown:
@@ -103,12 +103,12 @@ def dimensions(shape: Sequence[int]) -> str:
 
 
 def figures(report: Report, lines: Sequence[Line]) -> tuple[str, ...]:
-    """FLOPs, bytes, time, share of the observed pass, rate, share of the roofline, and what bounds most of the time."""
+    """FLOPs, bytes, time, share of the pass, rate, share of the roofline, and what bounds most of the time."""
     ns, flops = sum(line.ns for line in lines), sum(line.flops for line in lines)
     roof, by = against_roof(report, lines)
     return (
         units.count(flops), units.memory(sum(line.bytes for line in lines)), units.duration(ns),
-        f"{ns / report.observed_ns:.1%}", units.figures(flops / ns) if flops and ns else "",
+        f"{ns / report.wall_ns:.1%}", units.figures(flops / ns) if flops and ns else "",
         "" if roof is None else f"{roof:.0%}", by,
     )  # fmt: skip
 
@@ -134,7 +134,7 @@ def ends(report: Report, width: int) -> list[tuple[str, ...]]:
     summed = report.ops_ns + report.outside_ns
 
     def row(name: str, ns: float) -> tuple[str, ...]:
-        return (name, *[""] * (at - 1), units.duration(ns), f"{ns / report.observed_ns:.1%}", "", "", "")
+        return (name, *[""] * (at - 1), units.duration(ns), f"{ns / report.wall_ns:.1%}", "", "", "")
 
     return [row("outside ops", report.outside_ns), row("sum", summed)]
 
@@ -150,7 +150,7 @@ def memory_table(memory: Memory) -> str:
     rows = [row for row in rows if getattr(memory, f"{row[0]}_bytes")]
     at = memory.at_peak
     if at is not None:
-        rows.append(("at the peak", f"{at.op}", f"{at.phase} of {at.layer or 'no layer'}"))
+        rows.append(("at the peak", "", f"{at.op}, {at.phase} of {at.layer or 'no layer'}"))
     return tabulate(rows, ("memory", "bytes", ""), colalign=("left", "right", "left"), disable_numparse=True)
 
 
@@ -174,8 +174,9 @@ def comparison(before: Report, after: Report) -> str:
     if before.memory is not None and after.memory is not None:
         whole.append(row("peak memory", before.memory.peak_bytes, after.memory.peak_bytes, units.memory))
     mine, theirs = ({total.name: total.ns for total in report.by_layer()} for report in (before, after))
-    layers = [row(name or "(no layer)", ns, theirs[name], units.duration) for name, ns in mine.items() if name in theirs]
-    alone = [name for name in {**mine, **theirs} if (name in mine) != (name in theirs)]
+    both = [name for name in mine if name in theirs]
+    layers = [row(name or "(no layer)", mine[name], theirs[name], units.duration) for name in both]
+    alone = [name or "(no layer)" for name in {**mine, **theirs} if (name in mine) != (name in theirs)]
     headers = ("", f"A: {before.subject}, {before.form}", f"B: {after.subject}, {after.form}", "A / B")
     align = ("left", "right", "right", "right")
     parts = [tabulate(whole, headers, colalign=align, disable_numparse=True)]
