@@ -1,4 +1,4 @@
-"""Drawings that the milestones share. Colours are those of Okabe and Ito 2008, told apart also by colour-blind readers.
+"""Drawings that the milestones share, in the profiler's colours.
 
 Each function draws into matplotlib axes; figures are made without a window system.
 """
@@ -14,10 +14,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from milestones.report import Curve
+from profiler.palette import BLUE, GREEN, INK, ORANGE, PINK
 from tinytorch.core.layers import Layer
 
-BLUE, ORANGE, INK = "#0072B2", "#D55E00", "#333333"
-GREEN, PINK = "#009E73", "#CC79A7"
 PROBABILITY = LinearSegmentedColormap.from_list("probability", ["#9cc9e4", "#ffffff", "#f3b991"])
 WEIGHT = LinearSegmentedColormap.from_list("weight", ["#ffffff", "#9cc9e4", BLUE, "#003a5d"])
 GRID_POINTS = 200
