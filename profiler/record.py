@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Call(NamedTuple):
     kernels: tuple[str, ...]
     flops: int
     operations: int
-    arithmetic: str
+    arithmetic: Literal["float32", "int8"]
     bytes: int
 
 
@@ -64,7 +64,7 @@ class Row(NamedTuple):
     kernels: tuple[str, ...]
     flops: int
     operations: int
-    arithmetic: str
+    arithmetic: Literal["float32", "int8"]
     bytes: int
     start_ns: int
     ns: int
@@ -122,6 +122,8 @@ class Recording:
         where = self._names.of(event)
         signature = [None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]
         packed = [id(a) for a in arrays if dispatch.is_packed(a)]
+        if op.flops_of_values:
+            signature.append((op.flops(out, *arrays, **params),))
         key: tuple = (op, where, phase, *signature, *packed, *params.items())
         try:
             index = self._known.get(key)
