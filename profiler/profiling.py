@@ -20,7 +20,7 @@ from profiler.ceilings import ceilings
 from profiler.clock import stopwatch, timer, without_gc
 from profiler.doubts import Estimate, doubts
 from profiler.lines import lines
-from profiler.record import Recording, record
+from profiler.record import Recording
 from profiler.report import Memory, Report
 from profiler.timeline import memory_of
 from tinytorch.core.autograd import no_grad
@@ -55,16 +55,19 @@ class Pass:
         answer = self.model(*self.inputs)
         return answer if self.loss is None else self.loss(answer, self.target)
 
+    def finish(self, loss: Tensor) -> None:
+        """What comes after forward."""
+        loss.backward(None if loss.size == 1 else np.ones_like(loss.data))
+        if self.optimizer is not None:
+            self.optimizer.step()
+
     def __call__(self) -> None:
         if not self.backward:
             with no_grad():
                 self.forward()
             return
         self.model.zero_grad()
-        loss = self.forward()
-        loss.backward(None if loss.size == 1 else np.ones_like(loss.data))
-        if self.optimizer is not None:
-            self.optimizer.step()
+        self.finish(self.forward())
 
 
 def profile(model: Any, *inputs: Any, **options: Any) -> Report:

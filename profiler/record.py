@@ -124,7 +124,7 @@ class Recording:
             where = self._makers.get(id(source), OUTSIDE)
         else:
             where = self._names.of_parameter(arrays[0])
-        signature = [None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]
+        signature: list[tuple | None] = [None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]
         packed = [id(a) for a in arrays if dispatch.is_packed(a)]
         if op.flops_of_values:
             signature.append((op.flops(out, *arrays, **params),))
