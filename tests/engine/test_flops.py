@@ -55,9 +55,9 @@ def test_the_golden_table(golden):
 # -- what the references really do ------------------------------------------------------------------------------------
 
 COMPARING = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
-# Ops whose count is that of their reference. Others are counted as they are written on paper: without
-# the shift by a maximum that keeps exp from overflowing, in a gradient without what forward computed already, and
-# without the few operations on numbers of one channel or row.
+# Ops whose count is that of their reference. Others are counted as they are written on paper: without the shift by a
+# maximum that keeps exp from overflowing, in a gradient without what forward computed already, and without the few
+# operations on numbers of one channel or row.
 LITERAL = {
     "abs", "add", "clip", "conv2d_weight_grad", "div", "dropout", "exp", "linear_input_grad",
     "linear_weight_grad", "log", "log_softmax_grad", "matmul", "max", "maximum", "min", "mul", "neg", "pow", "power",
