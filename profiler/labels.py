@@ -20,7 +20,7 @@ FAR = 12  # from here on a line leads from the label to its dot
 def place(
     axes: Axes, labels: Mapping[int, str], dots: Sequence[tuple[float, float]], radii: Sequence[float]
 ) -> dict[int, Bbox]:
-    """Label the dots of these numbers; dots (x, y) in data, radii in points. A label without any free place is left out.
+    """Label the dots of these numbers; dots (x, y) in data, radii in points. A label without a free place is left out.
 
     Call it when nothing else is added that would move the axes. Returns the boxes of the labels, in pixels.
     """
@@ -72,4 +72,4 @@ def candidates(
 
 
 def contains(outer: Bbox, inner: Bbox) -> bool:
-    return bool((outer.min <= inner.min).all() and (inner.max <= outer.max).all())
+    return bool(np.all(outer.min <= inner.min) and np.all(inner.max <= outer.max))

@@ -153,8 +153,8 @@ def labels(dots: Sequence[Dot]) -> Iterator[tuple[int, str]]:
     groups = [(name, numbers, sum(dots[i].share for i in numbers)) for (name, _), numbers in alike.items()]
     for name, numbers, share in sorted(groups, key=lambda group: -group[2])[:LABELLED]:
         if share >= LEAST_SHARE:
-            several = len(numbers) > 1
-            yield numbers[0], f"{name} ({len(numbers)})  {share:.0%}" if several else f"{dots[numbers[0]].name}  {share:.0%}"
+            text = f"{name} ({len(numbers)})" if len(numbers) > 1 else dots[numbers[0]].name
+            yield numbers[0], f"{text}  {share:.0%}"
 
 
 class Kinds(NamedTuple):

@@ -25,7 +25,7 @@ from matplotlib.transforms import blended_transform_factory
 from profiler import plot_data as data
 from profiler import units
 from profiler.labels import place
-from profiler.palette import AFTER, BEFORE, BLUE, GREY, INK, OUTSIDE, PALE, PHASES, SKY, Look
+from profiler.palette import AFTER, BEFORE, BLUE, GREY, HELD, INK, MOST, OUTSIDE, PALE, PHASES, SKY, Look
 from profiler.report import Report
 from profiler.roofline import Level
 from profiler.tables import PHASES as ORDER
@@ -105,13 +105,12 @@ def plain(axes: Axes, grid: Literal["both", "x", "y"] = "x") -> None:
 
 
 def filled(look: Look) -> dict[str, Any]:
-    """A bar with its hatch, and an edge that grey paper shows."""
-    ink = INK if look.colour == "#ffffff" else "white"
-    return {"facecolor": look.colour, "hatch": look.hatch, "edgecolor": ink, "linewidth": 0.6}
+    """A bar with its hatch, whose colour matplotlib takes from the edge."""
+    return {"facecolor": look.colour, "hatch": look.hatch, "edgecolor": look.hatched, "linewidth": 0.6}
 
 
 def outlined(axes: Axes, bars: Iterable[Any]) -> None:
-    """Hatches have the edge's colour, so the outline is drawn once more, in ink."""
+    """Outlines in ink, whatever the colour of the hatch."""
     for bar in bars:
         around = bar.get_xy(), bar.get_width(), bar.get_height()
         axes.add_patch(Rectangle(*around, fill=False, edgecolor=INK, linewidth=0.6))
@@ -170,11 +169,12 @@ def roofline_figure(what: data.Roofline) -> Figure:
     sizes = [max(SMALLEST, LARGEST * dot.share / what.dots[0].share) for dot in what.dots]
     for dot, size in zip(what.dots, sizes):
         look, hollow = PHASES[dot.phase], dot.arithmetic == "int8"
-        face, edge, width = ("white", look.colour, 1.2) if hollow else (look.colour, "white", 0.4)
+        face, edge, width = ("white", look.colour, 1.4) if hollow else (look.colour, INK, 0.4)
         axes.scatter([dot.per_byte], [dot.per_s], s=size, marker=look.marker, color=face, edgecolor=edge,
                      linewidth=width, zorder=3)  # fmt: skip
     for phase in [phase for phase in ORDER if any(dot.phase == phase for dot in what.dots)]:
-        axes.plot([], [], PHASES[phase].marker, color=PHASES[phase].colour, markersize=8, label=phase)
+        look = PHASES[phase]
+        axes.plot([], [], look.marker, color=look.colour, mec=INK, mew=0.4, markersize=8, label=phase)
     if any(dot.arithmetic == "int8" for dot in what.dots):
         axes.plot([], [], "o", mfc="white", mec=INK, markersize=8, label="hollow: int8")
     figure.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False, handletextpad=0.2, title=(
@@ -221,8 +221,7 @@ def memory_figure(what: data.Kinds) -> Figure:
     figure = new_figure(what.title, 8, 1.7 + 0.36 * len(values))
     axes = figure.subplots()
     for i, (name, value) in enumerate(values.items()):
-        look = Look(SKY, "o", "") if name in what.held else Look("#ffffff", "o", "///")
-        outlined(axes, axes.barh([i], [value], 0.64, **filled(look)))
+        outlined(axes, axes.barh([i], [value], 0.64, **filled(HELD if name in what.held else MOST)))
         text = units.memory(value)
         axes.annotate(text, (value, i), (4, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK)
     row_axes(axes, list(values))
@@ -275,7 +274,7 @@ def comparison_figure(what: data.Comparison) -> Figure:
     parts = ((what.ns, "time", units.duration, False), (what.bytes, "bytes moved", units.memory, True),
              (what.flops, "FLOPs", units.count, False))  # fmt: skip
     panels = places[1].subgridspec(1, len(parts)).subplots(sharey=True)
-    for panel, (pairs, title, show, binary) in zip(np.ravel(panels), parts):
+    for panel, (pairs, title, show, binary) in zip(np.asarray(panels).flat, parts):
         values = [(pair.before or 0.0, pair.after or 0.0) for pair in pairs]
         pairs_of_bars(panel, [pair.name for pair in pairs], values, [texts(pair, show) for pair in pairs])
         panel.set_title(f"{title} by layer", fontsize=10, color=INK)
