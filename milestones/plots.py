@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from milestones.report import Curve
+from milestones.run import Curve
+from milestones.sweeps import LAST, Swept
 from tinytorch.core.layers import Layer
 
 BLUE, ORANGE, INK = "#0072B2", "#D55E00", "#333333"
@@ -202,3 +203,39 @@ def factor_waterfall(axes: Axes, log_steps: dict[str, float], title: str) -> Non
     axes.margins(y=0.12)
     axes.set_ylim(bottom=0.85 * least)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def scaling(sweeps: Sequence[Swept]) -> Figure:
+    """A row of panels for each sweep, one for each cost that grows: points, and power laws through all and the last."""
+    columns = max(len(found.costs()) for found in sweeps)
+    figure = Figure(figsize=(4.2 * columns, 3.9 * len(sweeps)), layout="constrained")
+    figure.suptitle("how costs grow", fontsize=13, color=INK)
+    rows = figure.subplots(len(sweeps), columns, squeeze=False)
+    for axes_of, found in zip(rows, sweeps):
+        for axes, (name, costs) in zip(axes_of, found.costs().items()):
+            scale, unit = COST_UNITS.get(name, (1, "FLOPs"))
+            power_law(axes, found, name, np.array(costs) / scale)
+            axes.set(title=f"{name} over {found.sweep.axis}", xlabel=found.sweep.axis, ylabel=unit)
+        for axes in axes_of[len(found.costs()):]:
+            axes.set_axis_off()
+    return figure
+
+
+COST_UNITS = {"time": (1e3, "us"), "memory": (1024, "KiB, peak")}
+
+
+def power_law(axes: Axes, found: Swept, name: str, costs: np.ndarray) -> None:
+    """Points (size, cost) on logarithmic axes, and the straight lines that were fitted, each over its own points."""
+    sizes = np.array([point.size for point in found.points], float)
+    axes.plot(sizes, costs, "o", color=BLUE, markersize=6, zorder=3)
+    for count, style, colour in ((len(sizes), ":", INK), (LAST, "-", ORANGE)):
+        law, x, y = found.fitted(name, count), np.log(sizes[-count:]), np.log(costs[-count:])
+        line = np.exp(y.mean() + law.exponent * (x - x.mean()))
+        which = "all" if count == len(sizes) else f"last {count}"
+        axes.plot(sizes[-count:], line, style, color=colour, linewidth=1.6, label=f"{which}: {law}")
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes], rotation=45)
+    axes.minorticks_off()
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(title="exponent", fontsize=9, title_fontsize=9, frameon=False)

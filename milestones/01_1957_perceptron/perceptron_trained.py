@@ -9,14 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from milestones import plots, report
-from tinytorch import datasets, models
+from milestones import plots, script
+from milestones.report import Findings, Study, training_case
+from milestones.run import Achievement, Milestone, Run
+from milestones.sweeps import Case, Sweep
+from profiler import units
+from tinytorch import Linear, Sequential, Sigmoid, datasets, models
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.losses import BinaryCrossEntropyLoss
 from tinytorch.core.optimizers import SGD
 from tinytorch.core.training import Trainer
 
-MILESTONE = report.Milestone(
+BATCH = 30
+
+MILESTONE = Milestone(
     name="perceptron",
     title="1957: the perceptron",
     claim="Linear(2, 1) and a sigmoid tell two clusters apart: at least 95 % of held-out points",
@@ -27,13 +33,13 @@ MILESTONE = report.Milestone(
 )
 
 
-def achieve(run: report.Run) -> report.Achievement:
+def achieve(run: Run) -> Achievement:
     data = datasets.load("clusters")
     np.random.seed(run.seed)
     model = models.perceptron()
 
     targets = data.y_train[:, None].astype(np.float32)
-    batches = DataLoader(TensorDataset(data.x_train, targets), batch_size=30, shuffle=True, seed=run.seed)
+    batches = DataLoader(TensorDataset(data.x_train, targets), batch_size=BATCH, shuffle=True, seed=run.seed)
     trainer = Trainer(model, SGD(model.parameters(), lr=0.5), BinaryCrossEntropyLoss())
     losses = run.train(trainer, batches, "perceptron")
 
@@ -45,8 +51,35 @@ def achieve(run: report.Run) -> report.Achievement:
     figure.colorbar(image, ax=surface, label="probability of class 1", fraction=0.05)
     plots.loss_curve(curve, {"loss": losses})
     run.save_plot("decision_boundary", figure)
-    return report.Achievement(model, data.x_test[:1], accuracy)
+    study = Study(trainer, data.x_train[:BATCH], targets[:BATCH], data.x_test[:1], 1957, [WIDER], questions)
+    return Achievement(model, data.x_test[:1], accuracy, study=study)
+
+
+def wider(inputs: int) -> Case:
+    """A step of a perceptron that sees more, on points drawn at random."""
+    rng = np.random.default_rng(0)
+    model = Sequential(Linear(inputs, 1), Sigmoid())
+    x, y = rng.standard_normal((BATCH, inputs), np.float32), rng.integers(0, 2, (BATCH, 1)).astype(np.float32)
+    return training_case(Trainer(model, SGD(model.parameters(), lr=0.5), BinaryCrossEntropyLoss()), x, y)
+
+
+WIDER = Sweep("inputs", f"a step of training on {BATCH} points", (16, 64, 256, 1024, 4096, 16384), wider)
+
+
+def questions(found: Findings) -> list[str]:
+    query, wide = found.passes["one query"], found.scaling[0]
+    first, last = wide.points[0], wide.points[-1]
+    return [
+        f"One query needs {query.flops} FLOPs and takes {units.duration(query.wall_ns)}: what is the rest of that time "
+        f"spent on, when {found.outside:.0%} of a step pass outside ops?",
+        f"From {first.size} to {last.size:,} inputs FLOPs grow {last.flops / first.flops:,.0f} times and time "
+        f"{last.ns / first.ns:.3g} times, an exponent of {wide.fitted('time').exponent:.2f} over all points and "
+        f"{wide.fitted('time', 3).exponent:.2f} over the last three. From which size on does arithmetic set the pace?",
+        f"Rosenblatt's machine turned 4,096 weights by motors, one a pattern's time. Here {found.ours['parameters']:.0f} "
+        f"are updated in {units.duration(found.main.wall_ns)} for {BATCH} points at once. What did he gain from not "
+        "averaging over a batch?",
+    ]
 
 
 if __name__ == "__main__":
-    sys.exit(report.main(MILESTONE, achieve))
+    sys.exit(script.main(MILESTONE, achieve))

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from milestones import plots, report
-from tinytorch import datasets, models
+from milestones import plots, script
+from milestones.report import Findings, Study, training_case
+from milestones.run import Achievement, Milestone, Run
+from milestones.sweeps import Case, Sweep
+from profiler import units
+from tinytorch import Linear, ReLU, Sequential, datasets, models
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.optimizers import AdamW
 from tinytorch.core.training import CosineSchedule, CrossEntropyLoss, Trainer
 
 HOW = models.TRAINING["mlp"]
 
-MILESTONE = report.Milestone(
+MILESTONE = Milestone(
     name="mlp",
     title="1986: the revival of the multi-layer perceptron",
     claim="64-64-32-10 reads at least 97 % of 360 held-out digits (UCI, 8x8)",
@@ -27,7 +31,7 @@ MILESTONE = report.Milestone(
 )
 
 
-def achieve(run: report.Run) -> report.Achievement:
+def achieve(run: Run) -> Achievement:
     data = datasets.load("digits")
     np.random.seed(run.seed)
     model = models.mlp()
@@ -49,8 +53,45 @@ def achieve(run: report.Run) -> report.Achievement:
     names = [f"{data.y_test[i]} read as {predicted[i]}" for i in wrong]
     plots.tiles(mistakes, data.x_test[wrong].reshape(-1, 8, 8), names, 2 if len(wrong) < 5 else 3, "what it misreads")
     run.save_plot("digits", figure)
-    return report.Achievement(model, data.x_test[:1], float(right.mean()))
+    study = Study(trainer, data.x_train[: HOW.batch_size], data.y_train[: HOW.batch_size], data.x_test[:1], 1986,
+                  [WIDER], questions, {"shown": run.length * len(data.x_train)})  # fmt: skip
+    return Achievement(model, data.x_test[:1], float(right.mean()), study=study)
+
+
+def wider(hidden: int) -> Case:
+    """A step of 64-hidden-hidden/2-10, on digits drawn at random."""
+    rng = np.random.default_rng(0)
+    half = hidden // 2
+    model = Sequential(Linear(64, hidden), ReLU(), Linear(hidden, half), ReLU(), Linear(half, 10))
+    x, y = rng.random((HOW.batch_size, 64), np.float32), rng.integers(0, 10, HOW.batch_size)
+    return training_case(Trainer(model, AdamW(model.parameters()), CrossEntropyLoss()), x, y)
+
+
+WIDER = Sweep("hidden units", f"a step of training on {HOW.batch_size} digits", (32, 64, 128, 256, 512, 1024), wider)
+
+
+def questions(found: Findings) -> list[str]:
+    wide, widest = found.scaling[0], found.largest("flops")
+    time, flops = wide.fitted("time", 3), wide.fitted("FLOPs", 3)
+    asked = [
+        f"{widest} does {widest.flops / found.main.flops:.0%} of the FLOPs and {widest.ns / found.main.observed_ns:.0%} of "
+        f"the time, and {found.outside:.0%} of a step are outside ops. Which of the two would you make quicker first?",
+        f"The last three widths give FLOPs an exponent of {flops}, time one of {time}. Which layer makes the first nearly 2, "
+        "and what would have to grow for both to be equal?",
+    ]
+    if found.main.memory is not None:
+        held = found.main.memory
+        asked.append(
+            f"Optimizer state takes {units.memory(held.optimizer_bytes)} beside {units.memory(held.parameter_bytes)} of "
+            "parameters. How many numbers does AdamW keep for a weight, and what does plain gradient descent keep?"
+        )
+    asked.append(
+        f"The net of 1986 learned mirror symmetry with 17 weights from 1,425 passes, this one has "
+        f"{found.ours['parameters']:,.0f} and needs {found.ours['passes']:.0f} passes. What, besides speed, made the "
+        "difference?"
+    )
+    return asked
 
 
 if __name__ == "__main__":
-    sys.exit(report.main(MILESTONE, achieve))
+    sys.exit(script.main(MILESTONE, achieve))
