@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.contest import Result
 from benchmarks.table import is_ours
-from profiler.units import figures
 from benchmarks.targets import Target
+from profiler.units import figures
 
 INK, REACHED = "#333333", "#0072B2"
 UNFILLED = {"color": "white", "edgecolor": INK, "hatch": "////"}

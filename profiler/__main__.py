@@ -111,7 +111,7 @@ def profile_script(path: Path, arguments: Sequence[str], options: argparse.Names
 
 def show(report: Any, recording: Any, options: argparse.Namespace) -> None:
     """Print the report and write what was asked for; the last line is JSON."""
-    from profiler import plots, tables, trace
+    from profiler import tables
 
     print(tables.text(report, every_line=options.lines))
     written = []
@@ -119,9 +119,13 @@ def show(report: Any, recording: Any, options: argparse.Namespace) -> None:
         report.save(options.output)
         written.append(options.output)
     if options.trace:
+        from profiler import trace
+
         trace.save(recording, options.trace, report.memory.timeline if report.memory else ())
         written.append(options.trace)
     if options.plot:
+        from profiler import plots
+
         written += plots.write(report, options.plot)
     for path in written:
         print(f"wrote {path}")
@@ -140,7 +144,7 @@ def last_line(report: Any, written: Sequence[Path]) -> dict[str, Any]:
 
 def compare(arguments: Sequence[str]) -> int:
     """`compare A.json B.json [--plot DIR]`"""
-    from profiler import plots, tables
+    from profiler import tables
     from profiler.report import Report
 
     command = argparse.ArgumentParser(prog="python -m profiler compare", description="Two reports beside each other.")
@@ -150,7 +154,11 @@ def compare(arguments: Sequence[str]) -> int:
     options = command.parse_args(arguments)
     before, after = Report.load(options.before), Report.load(options.after)
     print(tables.comparison(before, after))
-    written = plots.write_comparison(before, after, options.plot) if options.plot else []
+    written: list[Path] = []
+    if options.plot:
+        from profiler import plots
+
+        written = plots.write_comparison(before, after, options.plot)
     for path in written:
         print(f"wrote {path}")
     line = {

@@ -11,18 +11,19 @@ from profiler import units
 from profiler.report import Line, Report
 from profiler.tables import against_roof
 
-HOT = 0.1  # of the observed pass
+HOT = 0.1  # of a pass
 MOST = 4  # layers that are spoken of
 NEAR = 0.6  # of the roofline: from here on only less work helps
+FAR = 0.3  # below it most of the time is none of what bounds: kernels are started, filled and ended
 NETWORK = ("eager", "script")
 
 
 def suggestions(report: Report) -> tuple[str, ...]:
     """One sentence on the time outside ops, if that is much, and one on each hot layer; () without ceilings."""
-    if report.ceilings is None or not report.observed_ns:
+    if report.ceilings is None or not report.wall_ns:
         return ()
     said = []
-    outside = report.outside_ns / report.observed_ns
+    outside = report.outside_ns / report.wall_ns
     if outside > HOT and report.form in NETWORK:
         said.append(
             f"{outside:.0%} of a pass are outside ops, in Python: `accelerate` captures the network into a plan, where "
@@ -30,7 +31,7 @@ def suggestions(report: Report) -> tuple[str, ...]:
         )
     hottest = sorted(report.grouped(lambda line: line.layer).items(), key=lambda item: -sum(one.ns for one in item[1]))
     for name, lines in hottest[:MOST]:
-        share = sum(line.ns for line in lines) / report.observed_ns
+        share = sum(line.ns for line in lines) / report.wall_ns
         if share > HOT:
             kind = f" ({lines[0].kind})" if lines[0].kind and lines[0].kind != name else ""
             said.append(f"{name or 'outside all layers'}{kind}, {share:.0%} of a pass: {sentence(report, lines)}")
@@ -58,6 +59,8 @@ def sentence(report: Report, lines: Sequence[Line]) -> str:
         return f"bound by memory, {moved}, {near}: fewer channels (`prune`) move less"
     if any(line.arithmetic == "int8" for line in lines):
         return f"bound by compute, {near}, on integers: `prune` leaves less to do"
+    if roof < FAR:
+        return f"bound by compute, but only {near}: a larger batch, or a plan, leaves less to start and end"
     if roof >= NEAR:
         return f"bound by compute, {near}: only less work helps: `quantize` computes on integers, `prune` leaves out"
     return f"bound by compute, {near}: `quantize` computes on integers, `prune` leaves out, more threads share"

@@ -110,8 +110,8 @@ class Total(Data):
 
 
 class Report(Data):
-    """A whole profile. `wall_ns` is one pass with nobody watching, `observed_ns` one with the profiler on, and
-    `outside_ns` the part of that outside all ops, the profiler's own work included.
+    """A whole profile. `wall_ns` is one pass with nobody watching, `observed_ns` one with the profiler on; the lines
+    and `outside_ns`, the time outside all ops without what watching adds, make `wall_ns` but for medians not adding up.
 
     `doubts` say in words why figures should not be trusted.
     """
@@ -139,7 +139,7 @@ class Report(Data):
 
     @property
     def ops_ns(self) -> float:
-        """Time inside ops; with `outside_ns` it makes `observed_ns`, but for medians not adding up."""
+        """Time inside ops."""
         return sum(line.ns for line in self.lines)
 
     @property

@@ -103,12 +103,12 @@ def dimensions(shape: Sequence[int]) -> str:
 
 
 def figures(report: Report, lines: Sequence[Line]) -> tuple[str, ...]:
-    """FLOPs, bytes, time, share of the observed pass, rate, share of the roofline, and what bounds most of the time."""
+    """FLOPs, bytes, time, share of the pass, rate, share of the roofline, and what bounds most of the time."""
     ns, flops = sum(line.ns for line in lines), sum(line.flops for line in lines)
     roof, by = against_roof(report, lines)
     return (
         units.count(flops), units.memory(sum(line.bytes for line in lines)), units.duration(ns),
-        f"{ns / report.observed_ns:.1%}", units.figures(flops / ns) if flops and ns else "",
+        f"{ns / report.wall_ns:.1%}", units.figures(flops / ns) if flops and ns else "",
         "" if roof is None else f"{roof:.0%}", by,
     )  # fmt: skip
 
@@ -134,7 +134,7 @@ def ends(report: Report, width: int) -> list[tuple[str, ...]]:
     summed = report.ops_ns + report.outside_ns
 
     def row(name: str, ns: float) -> tuple[str, ...]:
-        return (name, *[""] * (at - 1), units.duration(ns), f"{ns / report.observed_ns:.1%}", "", "", "")
+        return (name, *[""] * (at - 1), units.duration(ns), f"{ns / report.wall_ns:.1%}", "", "", "")
 
     return [row("outside ops", report.outside_ns), row("sum", summed)]
 

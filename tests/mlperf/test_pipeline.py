@@ -14,6 +14,8 @@ from mlperf.harness import Effort, answers
 from mlperf.metrics import Score
 from mlperf.pipeline import Context, Meter, Outcome, Row
 from mlperf.recipe import STAGES, Recipe
+from profiler import clock
+from profiler.clock import Timing
 from tinytorch import models, weights
 from tinytorch.core.layers import Packed
 from tinytorch.perf.compression import measure_sparsity
@@ -159,7 +161,7 @@ def test_accelerate_takes_what_is_quicker_and_the_file_keeps_the_choice(untraine
     task = untrained("cnn")
     context, recipe = Context.of(task), Recipe()
     state = pipeline.quantize(pipeline.start(task.reference(), context), recipe.quantize, context)
-    monkeypatch.setattr(pipeline, "timings", lambda runs: {name: 1e3 if name == quicker else 2e3 for name in runs})
+    monkeypatch.setattr(clock, "compare", lambda runs: {n: Timing((1e3 if n == quicker else 2e3,)) for n in runs})
     fast = pipeline.accelerate(state, recipe.accelerate, context)
     assert f"; {quicker} (integers" in fast.note
     assert fast.emulated is (quicker == "float32")
@@ -191,7 +193,7 @@ def test_skipping_is_timed_against_computing_all_and_the_file_keeps_the_choice(
     context = Context.of(task)
     state = pipeline.quantize(pipeline.start(task.reference(), context), BLOCKS.quantize, context)
     state = pipeline.prune(state, BLOCKS.prune, context)
-    monkeypatch.setattr(pipeline, "timings", lambda runs: {name: 1e3 if name == quicker else 2e3 for name in runs})
+    monkeypatch.setattr(clock, "compare", lambda runs: {n: Timing((1e3 if n == quicker else 2e3,)) for n in runs})
     fast = pipeline.accelerate(state, BLOCKS.accelerate, context)
     assert f"; {quicker} (integers" in fast.note and fast.note.count(" us") == 4
     weights.save(fast.model, tmp_path / "cnn")
