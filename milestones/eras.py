@@ -79,8 +79,8 @@ ERAS: dict[int, tuple[Fact, ...]] = {
     ),
     2024: (
         Fact("parameters", 405e9, "", "parameters", LLAMA),
-        Fact("FLOPs to train", 3.8e25, "", "training_flops", LLAMA),
-        Fact("processors", 16_000, "", "threads", LLAMA_GPUS),
+        Fact("FLOPs of a token, 2 a parameter; a query", 2 * 405e9, "", "query_flops", LLAMA),
+        Fact("processors, to train and to answer", 16_000, "", "threads", LLAMA_GPUS),
         Fact("weights", 405e9 * 2, "bytes", "bytes", LLAMA_BYTES),
     ),
 }

@@ -12,9 +12,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from milestones.run import Curve
-from milestones.sweeps import LAST, Swept
+from milestones.sweeps import LAST, SHOWN, Swept
+from profiler import units
 from tinytorch.core.layers import Layer
 
 BLUE, ORANGE, INK = "#0072B2", "#D55E00", "#333333"
@@ -212,28 +214,26 @@ def scaling(sweeps: Sequence[Swept]) -> Figure:
     figure.suptitle("how costs grow", fontsize=13, color=INK)
     rows = figure.subplots(len(sweeps), columns, squeeze=False)
     for axes_of, found in zip(rows, sweeps):
-        for axes, (name, costs) in zip(axes_of, found.costs().items()):
-            scale, unit = COST_UNITS.get(name, (1, "FLOPs"))
-            power_law(axes, found, name, np.array(costs) / scale)
-            axes.set(title=f"{name} over {found.sweep.axis}", xlabel=found.sweep.axis, ylabel=unit)
-        for axes in axes_of[len(found.costs()):]:
+        for axes, name in zip(axes_of, found.costs()):
+            power_law(axes, found, name)
+        for axes in axes_of[len(found.costs()) :]:
             axes.set_axis_off()
     return figure
 
 
-COST_UNITS = {"time": (1e3, "us"), "memory": (1024, "KiB, peak")}
-
-
-def power_law(axes: Axes, found: Swept, name: str, costs: np.ndarray) -> None:
+def power_law(axes: Axes, found: Swept, name: str) -> None:
     """Points (size, cost) on logarithmic axes, and the straight lines that were fitted, each over its own points."""
-    sizes = np.array([point.size for point in found.points], float)
+    sizes, costs = np.array([point.size for point in found.points], float), np.array(found.costs()[name], float)
     axes.plot(sizes, costs, "o", color=BLUE, markersize=6, zorder=3)
     for count, style, colour in ((len(sizes), ":", INK), (LAST, "-", ORANGE)):
         law, x, y = found.fitted(name, count), np.log(sizes[-count:]), np.log(costs[-count:])
         line = np.exp(y.mean() + law.exponent * (x - x.mean()))
         which = "all" if count == len(sizes) else f"last {count}"
         axes.plot(sizes[-count:], line, style, color=colour, linewidth=1.6, label=f"{which}: {law}")
-    axes.set(xscale="log", yscale="log")
+    axes.set(xscale="log", yscale="log", title=f"{name}: {found.sweep.of}", xlabel=found.sweep.axis)
+    axes.title.set_fontsize(9)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    axes.yaxis.set_major_formatter(lambda cost, _: SHOWN.get(name, units.count)(cost))
     axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes], rotation=45)
     axes.minorticks_off()
     axes.grid(alpha=0.25)

@@ -93,6 +93,9 @@ def fit(sizes: Sequence[float], costs: Sequence[float]) -> Fit:
     return Fit(exponent, float(np.sqrt(residuals @ residuals / (len(x) - 2) / (x @ x))), len(x))
 
 
+SHOWN = {"time": units.duration, "memory": units.memory}  # how costs are written; others are counts
+
+
 @dataclass(frozen=True)
 class Swept:
     """A sweep and the points that came out; `doubts` are the clock's."""
@@ -126,10 +129,9 @@ class Swept:
     def __str__(self) -> str:
         """A row for each size, two for the exponents."""
         costs = self.costs()
-        shown = {"FLOPs": units.count, "time": units.duration, "memory": units.memory}
         rows = [
             (f"{point.size:,}", units.count(point.parameters),
-             *(shown.get(name, units.count)(values[i]) for name, values in costs.items()))
+             *(SHOWN.get(name, units.count)(values[i]) for name, values in costs.items()))
             for i, point in enumerate(self.points)
         ]  # fmt: skip
         rows += [
