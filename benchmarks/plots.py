@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from benchmarks.contest import Result
 from benchmarks.table import is_ours
 from benchmarks.targets import Target
+from profiler.palette import BLUE, INK
 from profiler.units import figures
 
-INK, REACHED = "#333333", "#0072B2"
 UNFILLED = {"color": "white", "edgecolor": INK, "hatch": "////"}
 MARKERS = "osD^vPX*"
 ROW_INCHES = 0.24
@@ -58,7 +58,7 @@ def targets_figure(targets: Sequence[Target]) -> Figure | None:
     figure, axes = rows_figure("measured / required (bars that cross the line reach their target)", labels)
     for i, (target, measured) in enumerate(known):
         share = measured.median / target.required
-        style: dict[str, Any] = {"color": REACHED} if target.reached else UNFILLED
+        style: dict[str, Any] = {"color": BLUE} if target.reached else UNFILLED
         axes.barh(i, share - 1, left=1, height=0.7, **style)
         away = np.array([measured.least, measured.greatest]) / target.required
         axes.plot(away, [i, i], color=INK, linewidth=1)

@@ -24,6 +24,7 @@ DEPTH = 16  # positions of k that a round goes through, so that loads stay loads
 FMA_FLOPS = 2 * HEIGHT * VECTORS * simd.LANES * DEPTH  # of one round
 DOT_OPS = 4 * FMA_FLOPS
 
+Stream = Literal["triad", "read"]
 ARRAYS = 3  # of a triad, as long as each other
 LINE = ALIGNMENT // 4  # float32 numbers in a cache line
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
@@ -110,7 +111,7 @@ def triad_probe(memory: Floats, apart: int, n: int, rounds: int, lo: int, hi: in
 
 @kernel(updates="memory", fastmath=REDUCE)
 def read_probe(memory: Floats, apart: int, n: int, rounds: int, lo: int, hi: int) -> None:
-    """`rounds` times the mean of the first 3 n numbers of a part, each times the mean before; left in place of the first.
+    """`rounds` times the mean of the first 3 n numbers of a part, each times the mean before; left in x[0].
 
     As a product of a matrix and a vector does, it only reads: a number written costs as much again where its cache line
     has to be fetched first.
@@ -159,9 +160,10 @@ class Streams:
         """What a round moves, every input and output once."""
         return 4 * self.threads * ARRAYS * length(nbytes, self.threads)
 
-    def probe(self, kind: Literal["triad", "read"], nbytes: int, rounds: int) -> Callable[[], None]:
+    def probe(self, kind: Stream, nbytes: int, rounds: int) -> Callable[[], None]:
         """A function that goes `rounds` times through a working set of up to `nbytes`, all threads together."""
-        return self._linked({"triad": triad_probe, "read": read_probe}[kind], self.apart, length(nbytes, self.threads), rounds)
+        kernel = {"triad": triad_probe, "read": read_probe}[kind]
+        return self._linked(kernel, self.apart, length(nbytes, self.threads), rounds)
 
     def idle(self, steps: int) -> Callable[[], None]:
         """A program of so many steps that are called and compute nothing: what is left is the price of a step."""

@@ -1,4 +1,4 @@
-"""Drawings that the milestones share. Colours are those of Okabe and Ito 2008, told apart also by colour-blind readers.
+"""Drawings that the milestones share, in the profiler's colours.
 
 Each function draws into matplotlib axes; figures are made without a window system.
 """
@@ -17,10 +17,9 @@ from matplotlib.ticker import LogLocator
 from milestones.run import Curve
 from milestones.sweeps import LAST, SHOWN, Swept
 from profiler import units
+from profiler.palette import BLUE, GREEN, INK, ORANGE, PINK
 from tinytorch.core.layers import Layer
 
-BLUE, ORANGE, INK = "#0072B2", "#D55E00", "#333333"
-GREEN, PINK = "#009E73", "#CC79A7"
 PROBABILITY = LinearSegmentedColormap.from_list("probability", ["#9cc9e4", "#ffffff", "#f3b991"])
 WEIGHT = LinearSegmentedColormap.from_list("weight", ["#ffffff", "#9cc9e4", BLUE, "#003a5d"])
 GRID_POINTS = 200

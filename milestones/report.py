@@ -29,6 +29,7 @@ from tinytorch.core.training import Trainer
 
 BUDGET_S, QUICK_BUDGET_S = 1.0, 0.3  # of measuring one pass
 MOST_LAYERS = 12  # rows of a table; above it the blocks of a network, which are alike, share theirs
+MOST_DOUBTS = 3
 HELD = ("parameter", "gradient", "optimizer", "activation", "arena", "constant")
 NAMES = {"parameter": "parameters", "gradient": "gradients", "optimizer": "optimizer state",
          "activation": "activations held for backward", "arena": "arena of the plan", "constant": "constants of the plan",
@@ -72,12 +73,7 @@ class Findings:
     @property
     def outside(self) -> float:
         """The part of the time that passes outside ops."""
-        return outside_ns(self.main) / self.main.wall_ns
-
-
-def outside_ns(report: Report) -> float:
-    """What ops leave of a pass that nobody watches; the report's own figure contains the watching, too."""
-    return max(0.0, report.wall_ns - report.ops_ns)
+        return self.main.outside_ns / self.main.wall_ns
 
 
 @dataclass(frozen=True)
@@ -184,7 +180,7 @@ def performance_part(found: Findings) -> str:
         f"{units.duration(report.wall_low_ns)} to {units.duration(report.wall_high_ns)}" for report in passes
     )))  # fmt: skip
     rows.append(("GFLOP/s", *(units.figures(report.flops / report.wall_ns) for report in passes)))
-    rows.append(("outside ops", *(f"{outside_ns(report) / report.wall_ns:.0%}" for report in passes)))
+    rows.append(("outside ops", *(f"{report.outside_ns / report.wall_ns:.0%}" for report in passes)))
     if found.as_trained_ns is not None:
         rows.append(("as it was trained, on average", *[""] * (len(passes) - 1), units.duration(found.as_trained_ns)))
     return "\n".join([table(("", *found.passes), rows), *doubts(found.passes)])
@@ -233,7 +229,7 @@ def layer_costs(model: Layer, report: Report) -> list[LayerCost]:
         )
         for name, lines in groups.items()
     ]  # fmt: skip
-    return [*costs, LayerCost(OUTSIDE, "", 0, 0, 0.0, 0.0, outside_ns(report))]
+    return [*costs, LayerCost(OUTSIDE, "", 0, 0, 0.0, 0.0, report.outside_ns)]
 
 
 def brief_names(names: Sequence[str]) -> int:
@@ -277,8 +273,11 @@ def architecture_part(found: Findings) -> str:
 
 
 def scaling_part(found: Swept) -> str:
-    """The table of a sweep, and what its clock doubts."""
-    return "\n".join([f"{found.title}:", str(found), *(f"doubt: {doubt}" for doubt in found.doubts)])
+    """The table of a sweep, and what its clock doubts, the first few."""
+    said = [f"doubt: {doubt}" for doubt in found.doubts[:MOST_DOUBTS]]
+    if len(found.doubts) > MOST_DOUBTS:
+        said.append(f"and {len(found.doubts) - MOST_DOUBTS} doubts more, all of them in the last line")
+    return "\n".join([f"{found.title}:", str(found), *said])
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -299,7 +298,7 @@ def figures(found: Findings) -> dict[str, Any]:
         },
         "performance": {
             name: {"flops": report.flops, "ns": round(report.wall_ns), "low_ns": round(report.wall_low_ns),
-                   "high_ns": round(report.wall_high_ns), "outside_ns": round(outside_ns(report))}
+                   "high_ns": round(report.wall_high_ns), "outside_ns": round(report.outside_ns)}
             for name, report in found.passes.items()
         },
         "layers": [

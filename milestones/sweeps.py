@@ -20,7 +20,7 @@ from profiler.record import record
 
 LAST = 3  # points of the second fit: the first sizes cost what a call costs, whatever it does
 LEAST_POINTS = 5
-ROUNDS, QUICK_ROUNDS = 11, 5  # an interval of the median needs six; quick ones only point the way
+ROUNDS, QUICK_ROUNDS = 11, 6  # an interval of the median needs six
 BUDGET_S, QUICK_BUDGET_S = 0.5, 0.15  # for each size
 SAMPLE_NS = 1_000_000
 DELAY_S = 1.0  # a bar for what takes longer
@@ -175,7 +175,7 @@ def swept(sweep: Sweep, quick: bool = False) -> Swept:
     for size, case in cases.items():
         flops, memory_bytes, apart = counted[size]
         points.append(Point(size, case.parameters, flops, times[size].median_ns, memory_bytes, apart))
-        doubts += [f"{sweep.axis} {size}: {doubt}" for doubt in times[size].doubts if not quick]
+        doubts += [f"{sweep.axis} {size}: {doubt}" for doubt in times[size].doubts]
     return Swept(sweep, tuple(points), tuple(doubts), quick)
 
 

@@ -37,8 +37,8 @@ ROUNDS, SAMPLE_NS = 15, 1_000_000
 BUDGET_S = 0.1  # for each rate, so that all take a few seconds
 STREAMS: tuple[limits.Stream, ...] = ("triad", "read")
 STEPS = 1000  # of the program whose steps do nothing
-# A quarter of the rounds has to come within a fifth of the best. On a quiet virtual machine rates of caches repeat within
-# 1 %, those around the size of the last cache within 15; with another program beside, half of them miss by more.
+# A quarter of the rounds has to come within a fifth of the best. On a quiet virtual machine the rates of caches repeat
+# within 1 %, those around the size of the last cache within 15; with another program beside, half of them miss by more.
 AGREEING, AGREEMENT = 4, 0.2
 
 
@@ -70,7 +70,7 @@ _unkept: dict[Path, Ceilings] = {}  # what this process measured and could not w
 
 def place(threads: int) -> Path:
     """The file for this machine, this path through its vector instructions, and this code."""
-    digest = hashlib.sha256(repr((cpu_model(), ahead.cores(), threads)).encode())
+    digest = hashlib.sha256(repr((cpu_model(), caches(), ahead.cores(), threads)).encode())
     digest.update(cache.source_key(Path(simd.__file__).parent).encode())
     for source in (limits.__file__, __file__):
         digest.update(Path(source).read_bytes())

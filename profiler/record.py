@@ -75,12 +75,14 @@ FIELDS = 4  # of an event: which call, begin, end, thread
 class Recording:
     """What was watched: `calls`, one for each signature; `events` of FIELDS integers, in the order they ended.
 
-    `began_ns` and `ended_ns` are the ends of the window.
+    `began_ns` and `ended_ns` are the ends of the window; `ends` says how many events there were when each block that
+    was watched ended.
     """
 
     def __init__(self, model: Layer | None = None) -> None:
         self.calls: list[Call] = []
         self.events = array("q")
+        self.ends: list[int] = []
         self.began_ns = self.ended_ns = 0
         self._names = Names(model)
         self._known: dict[tuple, int] = {}
@@ -110,6 +112,7 @@ class Recording:
                 yield
             finally:
                 self.ended_ns = perf_counter_ns()
+                self.ends.append(len(self))
 
     def watch(self, event: Event) -> None:
         """Keep one event. Holds no array, so memory is freed as it would be without recording."""

@@ -193,11 +193,11 @@ def table(ceilings: Ceilings) -> str:
          *(f"{figures(roof(ceilings, arithmetic).ridge(level))} op/byte" for arithmetic in ("float32", "int8")))
         for level in levels(ceilings)
     ]  # fmt: skip
-    headers = ("memory", "holds", "moves", "float32 bound from", "int8 bound from")
+    headers = ("memory", "holds", "moves", "float32 bounds from", "int8 bounds from")
     sizes = [(binary(size), f"{figures(rate / 1e9)} GB/s") for size, rate in ceilings.bandwidth]
     parts = [
         top,
-        tabulate(rates, ("at most", ""), colalign=("left", "right"), disable_numparse=True),
+        tabulate(rates, ("", "at most"), colalign=("left", "right"), disable_numparse=True),
         tabulate(memory, headers, colalign=("left", "right", "right", "right", "right"), disable_numparse=True),
         tabulate(sizes, ("working set", "moves"), colalign=("right", "right"), disable_numparse=True),
         *(f"doubt: {doubt}" for doubt in ceilings.doubts),

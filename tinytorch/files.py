@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def require_writable(directory: str | os.PathLike) -> None:
@@ -21,7 +24,15 @@ def require_writable(directory: str | os.PathLike) -> None:
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> int:
-    """Write to a temporary file beside `path`, flush it to disk, rename it into place; return the bytes written.
+    """Write `content` as `atomic_file` does; return the bytes written."""
+    with atomic_file(path) as file:
+        file.write(content)
+    return len(content)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to write to, beside `path`; at the end of the block it is flushed to disk and renamed into place.
 
     Whatever goes wrong (full disk, Ctrl-C), nothing half written stays and an older file survives. OSError says what
     failed.
@@ -35,7 +46,7 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> int:
         ) from error
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -48,4 +59,48 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> int:
     except BaseException:
         os.unlink(temporary)
         raise
-    return len(content)
+
+
+def write_together(directory: str | os.PathLike, contents: Mapping[str, bytes]) -> list[Path]:
+    """Write files of these names into a directory, made if need be: all of them, or none. Returns their paths.
+
+    They are first written whole beside their place and then moved there; should a move fail, those before are moved
+    back. Whatever goes wrong, older files survive and no new file or directory stays. OSError says what failed.
+    """
+    folder = Path(directory).absolute()
+    missing = next((path for path in (*reversed(folder.parents), folder) if not path.exists()), None)
+    try:
+        with tempfile.TemporaryDirectory(dir=missing.parent if missing else folder, prefix=".writing.") as beside:
+            new, old = Path(beside, "new"), Path(beside, "old")
+            old.mkdir()
+            filled = new / folder.relative_to(missing) if missing else new
+            filled.mkdir(parents=True)
+            for name, content in contents.items():
+                with (filled / name).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            if missing:
+                os.rename(new, missing)
+            else:
+                _move_together(list(contents), new, folder, old)
+    except OSError as error:
+        raise OSError(
+            f"cannot write to {directory}: {error.strerror}; free some space or choose another directory"
+        ) from error
+    return [Path(directory) / name for name in contents]
+
+
+def _move_together(names: list[str], new: Path, folder: Path, old: Path) -> None:
+    """Move files from `new` to `folder`, what was there to `old`; if that fails, all back again."""
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for name in names:
+            for source, target in ((folder / name, old / name), (new / name, folder / name)):
+                if source.exists():
+                    os.rename(source, target)
+                    moved.append((source, target))
+    except BaseException:
+        for source, target in reversed(moved):
+            os.rename(target, source)
+        raise

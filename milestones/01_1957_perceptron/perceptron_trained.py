@@ -75,9 +75,9 @@ def questions(found: Findings) -> list[str]:
         f"From {first.size} to {last.size:,} inputs FLOPs grow {last.flops / first.flops:,.0f} times and time "
         f"{last.ns / first.ns:.3g} times, an exponent of {wide.fitted('time').exponent:.2f} over all points and "
         f"{wide.fitted('time', 3).exponent:.2f} over the last three. From which size on does arithmetic set the pace?",
-        f"Rosenblatt's machine turned 4,096 weights by motors, one a pattern's time. Here {found.ours['parameters']:.0f} "
-        f"are updated in {units.duration(found.main.wall_ns)} for {BATCH} points at once. What did he gain from not "
-        "averaging over a batch?",
+        f"Motors turned 4,096 weights of the Mark I; here {found.ours['parameters']:.0f} are updated in "
+        f"{units.duration(found.main.wall_ns)}, for {BATCH} points at once. What would the machine have needed to average "
+        "over a batch, and what did it save by not doing so?",
     ]
 
 

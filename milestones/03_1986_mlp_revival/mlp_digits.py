@@ -74,8 +74,8 @@ def questions(found: Findings) -> list[str]:
     wide, widest = found.scaling[0], found.largest("flops")
     time, flops = wide.fitted("time", 3), wide.fitted("FLOPs", 3)
     asked = [
-        f"{widest} does {widest.flops / found.main.flops:.0%} of the FLOPs and {widest.ns / found.main.observed_ns:.0%} of "
-        f"the time, and {found.outside:.0%} of a step are outside ops. Which of the two would you make quicker first?",
+        f"Of the FLOPs {widest.flops / found.main.flops:.0%} are in {widest}, of the time {widest.ns / found.main.wall_ns:.0%}; "
+        f"{found.outside:.0%} of a step pass outside ops. Which of the two would you make quicker first?",
         f"The last three widths give FLOPs an exponent of {flops}, time one of {time}. Which layer makes the first nearly 2, "
         "and what would have to grow for both to be equal?",
     ]

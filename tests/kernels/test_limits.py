@@ -1,4 +1,4 @@
-"""The probes compute what they say, so their rates are those of real arithmetic and memory; any split gives the same."""
+"""The probes compute what they say, so their rates are those of real work; any split gives the same."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_every_number_is_read_in_every_round(streams):
 
 @pytest.mark.parametrize("kind", ["triad", "read"])
 def test_working_sets_are_counted_and_fit(streams, kind):
-    """What a round moves is at most what was asked for, less than a line an array short of it, and inside the memory."""
+    """What a round moves is at most what was asked for, less than a line an array short of it, inside the memory."""
     for nbytes in (ROUNDED, ROUNDED - 1, ROUNDED + 1, 1 << 16):
         moved = streams.round_bytes(nbytes)
         assert nbytes - 64 * limits.ARRAYS * THREADS < moved <= nbytes <= streams.memory.nbytes
