@@ -92,7 +92,7 @@ def amount(value: float, unit: str) -> str:
         return units.duration(1e9 * value) if value < HOUR_S else f"{units.figures(value / HOUR_S)} h"
     if unit == "bytes":
         return units.memory(value)
-    return f"{value:.2g}{unit}" if value >= 1e15 else f"{units.count(value)}{unit}"
+    return f"{value:.2g}{unit}".replace("e+", "e") if value >= 1e15 else f"{units.count(value)}{unit}"
 
 
 def factor(ratio: float) -> str:

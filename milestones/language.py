@@ -76,7 +76,7 @@ def reading(longer: Callable[[int], GPT], context: int) -> Case:
 
 
 def questions(found: Findings) -> list[str]:
-    context = found.scaling[0]
+    context, query = found.scaling[0], found.passes["one query"]
     first, last = context.points[0], context.points[-1]
     quadratic, all_flops = context.fitted("attention FLOPs"), context.fitted("FLOPs")
     return [
@@ -85,8 +85,8 @@ def questions(found: Findings) -> list[str]:
         f"{last.apart / last.flops:.0%}. From which length on has it half, and what does that say of the width?",
         f"Memory grows by {context.fitted('memory', 3)} over the last three lengths. Would you have expected 2, and where "
         "are the attention weights?",
-        f"{found.largest('parameters')} holds most of the parameters and {found.largest('ns')} takes most of the time. "
-        "Which of them would you make smaller?",
-        f"A query of the longest context here costs {units.count(last.flops / 3)} FLOPs to read if a step is three times "
-        f"that. Written token by token, without a cache, how many of the {last.size:,} readings repeat the one before?",
+        f"Most of the parameters are in {found.largest('parameters')}, most of the time goes to {found.largest('ns')}. "
+        "Which of them would you make smaller, and what would the other lose by it?",
+        f"Reading {found.ours['inputs']:.0f} tokens takes {units.count(query.flops)} FLOPs. Written one by one without a "
+        "cache of keys and values, all that stands there is read again for each: how many FLOPs are that, and with one?",
     ]

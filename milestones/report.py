@@ -238,10 +238,10 @@ def brief_names(names: Sequence[str]) -> int:
 
 
 def shortened(name: str, brief: int) -> str:
-    """blocks.0.mlp.linear1; blocks.*.mlp.linear1; blocks.*.mlp."""
+    """blocks.0.mlp.linear1 as it is; as blocks.*.mlp.linear1; as blocks.*.mlp."""
     if brief == 0:
         return name
-    alike = re.sub(r"\.\d+(?=\.)", ".*", name)
+    alike = re.sub(r"\.\d+(?=\.|$)", ".*", name)
     return alike if brief == 1 else ".".join(alike.split(".")[:3])
 
 
