@@ -1,4 +1,4 @@
-"""`python -m milestones list` and `run`: each milestone in a process of its own, a table at the end, the last line JSON.
+"""`python -m milestones list` and `run`: each milestone in its own process, a table at the end, the last line JSON.
 
 Exit code 0 only if all claims are met, 1 if one is not or a run failed, 2 for something unknown, 130 after Ctrl-C.
 """
@@ -132,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(
         prog="python -m milestones",
-        description="Historic networks trained from scratch, each with a claim that is checked and a report of its costs.",
+        description="Historic networks trained from scratch, each with a claim that is checked and a report of costs.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     commands = command.add_subparsers(dest="command", metavar="{list,run}")
@@ -143,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     start.add_argument("which", metavar="N|all", help="the number of a milestone, or all")
     start.add_argument(
-        "options", nargs=argparse.REMAINDER, metavar="options", help="passed on: --quick, --no-report, --output DIR, ..."
+        "options", nargs=argparse.REMAINDER, metavar="options", help="passed on, such as --quick, --no-report, --output DIR"
     )
     return command
 

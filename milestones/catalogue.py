@@ -1,4 +1,4 @@
-"""Which milestones there are: found by their folders, whose names begin with number and year, and read from the scripts.
+"""Which milestones there are: found by their folders, whose names begin with number and year, and read from scripts.
 
 The folders begin with a digit, as the course names them, so scripts are loaded by path and nothing imports them.
 """

@@ -1,7 +1,7 @@
 """What the pioneers had, beside what runs here: facts of each time with where they are written.
 
-A source is named so that it can be looked up; its words are not repeated. Figures of today come from the run that prints
-them. Left out: what to make of the difference, which is the reader's part.
+A source is named so that it can be looked up; its words are not repeated. Figures of today come from the run that
+prints them. Left out: what to make of the difference, which is the reader's part.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Fact(NamedTuple):
     source: str
 
 
-MARK_I = "Hay, Lynch and Smith 1960, Mark I Perceptron Operators' Manual: 400 photocells, 512 association, 8 response units"
+MARK_I = "Hay, Lynch and Smith 1960, Mark I Perceptron Operators' Manual: photocells, 512 association and 8 response units"
 IBM_704 = "IBM Archives, 704 Data Processing System: the computer that simulated the perceptron first; additions"
 PDP = "Rumelhart, Hinton and Williams 1986, Parallel Distributed Processing 1, chapter 8: XOR with one hidden unit, 0.5"
 NATURE = "Rumelhart, Hinton and Williams 1986, Nature 323: a 6-2-1 net that detects mirror symmetry in 64 inputs"
@@ -105,7 +105,7 @@ def factor(ratio: float) -> str:
 
 
 def table(facts: Sequence[Fact], ours: Mapping[str, float]) -> str:
-    """Then and here beside each other, and below where the facts are written; ValueError for one that nobody measured."""
+    """Then and here beside each other, below them the sources; ValueError for a figure that nobody measured."""
     missing = [fact.ours for fact in facts if fact.ours and fact.ours not in ours]
     if missing:
         raise ValueError(f"eras.table: {', '.join(missing)} was not measured; measured: {', '.join(ours)}")

@@ -12,7 +12,7 @@ import numpy as np
 import tinytorch
 from kernels import threads
 from milestones.report import Findings, Study, training_case
-from milestones.sweeps import Case, Sweep
+from milestones.sweeps import LAST, Case, Sweep
 from profiler import units
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.dataloader import DataLoader
@@ -78,15 +78,16 @@ def reading(longer: Callable[[int], GPT], context: int) -> Case:
 def questions(found: Findings) -> list[str]:
     context, query = found.scaling[0], found.passes["one query"]
     first, last = context.points[0], context.points[-1]
-    quadratic, all_flops = context.fitted("attention FLOPs"), context.fitted("FLOPs")
+    quadratic, every, memory = context.fitted("attention FLOPs"), context.fitted("FLOPs"), context.fitted("memory", LAST)
     return [
-        f"Attention's FLOPs grow by an exponent of {quadratic.exponent:.2f}, all FLOPs by {all_flops.exponent:.2f}: at "
+        f"Attention's FLOPs grow by an exponent of {quadratic.exponent:.2f}, all FLOPs by {every.exponent:.2f}: at "
         f"{first.size} tokens attention has {first.apart / first.flops:.0%} of them, at {last.size:,} "
-        f"{last.apart / last.flops:.0%}. From which length on has it half, and what does that say of the width?",
-        f"Memory grows by {context.fitted('memory', 3)} over the last three lengths. Would you have expected 2, and where "
-        "are the attention weights?",
-        f"Most of the parameters are in {found.largest('parameters')}, most of the time goes to {found.largest('ns')}. "
-        "Which of them would you make smaller, and what would the other lose by it?",
-        f"Reading {found.ours['inputs']:.0f} tokens takes {units.count(query.flops)} FLOPs. Written one by one without a "
-        "cache of keys and values, all that stands there is read again for each: how many FLOPs are that, and with one?",
+        f"{last.apart / last.flops:.0%}. From which length on has it half, and what has the width to do with that?",
+        f"Memory grows by {memory} over the last {LAST} lengths. Would you have expected 2, and where are the weights "
+        "of attention?",
+        f"Most of the parameters are in {found.largest('parameters')}, most of the time goes to "
+        f"{found.largest('ns')}. Which of them would you make smaller, and what would be lost?",
+        f"Reading {found.ours['inputs']:.0f} tokens takes {units.count(query.flops)} FLOPs. Written one by one "
+        "without a cache of keys and values, all that stands there is read again for each: how many FLOPs are that, "
+        "and how many with one?",
     ]

@@ -231,7 +231,7 @@ def power_law(axes: Axes, found: Swept, name: str) -> None:
         axes.plot(sizes[-count:], line, style, color=colour, linewidth=1.6, label=f"{which}: {law}")
     axes.set(xscale="log", yscale="log", title=f"{name}: {found.sweep.of}", xlabel=found.sweep.axis)
     axes.title.set_fontsize(9)
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    axes.yaxis.set_major_locator(LogLocator(2, numticks=7) if name == "memory" else LogLocator(subs=(1, 2, 5), numticks=8))
     axes.yaxis.set_major_formatter(lambda cost, _: SHOWN.get(name, units.count)(cost))
     axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes], rotation=45)
     axes.minorticks_off()

@@ -1,5 +1,5 @@
-"""The four parts that end every milestone, measured live: memory, performance, architecture, scaling; then the figures of
-the time beside ours, and questions that point at the numbers above them.
+"""The four parts that end every milestone, measured live: memory, performance, architecture, scaling; then the figures
+of the time beside ours, and questions that point at the numbers above them.
 
 A script gives a `Study`: its network with a batch to learn from, what to make larger, and what to ask. Left out: how
 things are measured (`profiler`), how sizes are compared (`sweeps.py`), and what is known of the time (`eras.py`).
@@ -32,8 +32,8 @@ MOST_LAYERS = 12  # rows of a table; above it the blocks of a network, which are
 MOST_DOUBTS = 3
 HELD = ("parameter", "gradient", "optimizer", "activation", "arena", "constant")
 NAMES = {"parameter": "parameters", "gradient": "gradients", "optimizer": "optimizer state",
-         "activation": "activations held for backward", "arena": "arena of the plan", "constant": "constants of the plan",
-         "peak": "peak, beyond what was there", "resident": "the whole process"}  # fmt: skip
+         "activation": "activations held for backward", "arena": "arena of the plan",
+         "constant": "constants of the plan", "peak": "peak, beyond what was there", "resident": "the whole process"}  # fmt: skip
 OUTSIDE, NO_LAYER = "outside ops", "no layer"
 
 
@@ -69,6 +69,14 @@ class Findings:
         """The part of a cost that all layers of a kind have."""
         mine = sum(getattr(layer, cost) for layer in self.layers if layer.kind == kind)
         return mine / sum(getattr(layer, cost) for layer in self.layers)
+
+    def then(self, ours: str) -> float:
+        """The figure of the time that stands beside one of ours."""
+        return next(fact.then for fact in eras.ERAS[self.year] if fact.ours == ours)
+
+    def held(self, part: str) -> int:
+        """Bytes of a part of memory, such as "optimizer", in the pass that is taken apart."""
+        return getattr(self.main.memory or Memory(), f"{part}_bytes")
 
     @property
     def outside(self) -> float:
@@ -223,8 +231,8 @@ def layer_costs(model: Layer, report: Report) -> list[LayerCost]:
         groups.setdefault(shortened(line.layer, brief), []).append(line)
     costs = [
         LayerCost(
-            name or NO_LAYER, kinds.get(name, lines[0].kind or NO_LAYER), parameters.get(name, 0), sum(one.flops for one in lines),
-            sum(one.ns for one in lines if one.phase == "forward"),
+            name or NO_LAYER, kinds.get(name, lines[0].kind or NO_LAYER), parameters.get(name, 0),
+            sum(one.flops for one in lines), sum(one.ns for one in lines if one.phase == "forward"),
             sum(one.ns for one in lines if one.phase == "backward"), sum(one.ns for one in lines),
         )
         for name, lines in groups.items()
@@ -265,8 +273,8 @@ def architecture_part(found: Findings) -> str:
     most = {cost: found.largest(cost) for cost in ("ns", "flops", "parameters")}
     counted = profiler.parameters(found.model)
     lines.append(
-        f"Most of the time goes to {most['ns']}: {most['ns'].ns / all_ns:.0%}. Most FLOPs are those of {most['flops']}: "
-        f"{most['flops'].flops / flops:.0%}. Most parameters are in {most['parameters']}: "
+        f"Most of the time goes to {most['ns']}, {most['ns'].ns / all_ns:.0%}; most FLOPs are done by {most['flops']}, "
+        f"{most['flops'].flops / flops:.0%}; most parameters are in {most['parameters']}, "
         f"{most['parameters'].parameters / counted:.0%}."
     )
     return "\n".join(lines)

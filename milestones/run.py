@@ -1,4 +1,4 @@
-"""What a milestone claims and one run of it: training with progress, what was measured meanwhile, plots that are written.
+"""What a milestone claims, and one run of it: training with progress, what was measured meanwhile, plots.
 
 Left out: the command line (`options.py`), what is printed at the end (`script.py`), and what things cost (`report.py`).
 """

@@ -1,4 +1,4 @@
-"""How a milestone script runs: the claim, the training, the figures, the report, the verdict, a line of JSON, an exit code.
+"""How a milestone script runs: claim, training, figures, report, verdict, a line of JSON, an exit code.
 
 A script says what it claims (`Milestone`) and how it gets there (a function from `Run` to `Achievement`); `main` does
 the rest. Left out: the options (`options.py`), training (`run.py`), and what the report says (`report.py`).

@@ -83,8 +83,7 @@ def fit(sizes: Sequence[float], costs: Sequence[float]) -> Fit:
     """
     if len(sizes) != len(costs) or len(sizes) < 3 or min(*sizes, *costs) <= 0:
         raise ValueError(
-            f"sweeps.fit: {len(sizes)} sizes and {len(costs)} costs; at least three of each, all above 0, have logarithms "
-            "and a spread"
+            f"sweeps.fit: {len(sizes)} sizes and {len(costs)} costs; give as many of each, three at least, all above 0"
         )
     x, y = np.log(np.asarray(sizes, float)), np.log(np.asarray(costs, float))
     x, y = x - x.mean(), y - y.mean()
@@ -162,7 +161,8 @@ def swept(sweep: Sweep, quick: bool = False) -> Swept:
     """Build every size, count its work, and time all of them in turns, with a bar where that takes longer."""
     sizes = sweep.sizes[: sweep.quick] if quick else sweep.sizes
     rounds, budget_s = (QUICK_ROUNDS, QUICK_BUDGET_S) if quick else (ROUNDS, BUDGET_S)
-    with tqdm(total=len(sizes) + rounds, desc=sweep.axis, delay=DELAY_S, leave=False, dynamic_ncols=True) as bar:
+    total = len(sizes) + rounds
+    with tqdm(total=total, desc=sweep.axis, delay=DELAY_S, leave=False, dynamic_ncols=True) as bar:
         cases, counted = {}, {}
         for size in sizes:
             cases[size] = sweep.build(size)
@@ -170,7 +170,7 @@ def swept(sweep: Sweep, quick: bool = False) -> Swept:
             bar.update()
         runs = {size: case.run for size, case in cases.items()}
         times = clock.compare(runs, rounds=rounds, sample_ns=SAMPLE_NS, budget_s=budget_s, progress=bar.update)
-        bar.update(bar.total - bar.n)
+        bar.update(total - bar.n)  # rounds that the budget did not allow
     points, doubts = [], []
     for size, case in cases.items():
         flops, memory_bytes, apart = counted[size]

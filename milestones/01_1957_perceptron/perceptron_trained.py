@@ -12,7 +12,7 @@ import numpy as np
 from milestones import plots, script
 from milestones.report import Findings, Study, training_case
 from milestones.run import Achievement, Milestone, Run
-from milestones.sweeps import Case, Sweep
+from milestones.sweeps import LAST, Case, Sweep
 from profiler import units
 from tinytorch import Linear, Sequential, Sigmoid, datasets, models
 from tinytorch.core.dataloader import DataLoader, TensorDataset
@@ -69,15 +69,16 @@ WIDER = Sweep("inputs", f"a step of training on {BATCH} points", (16, 64, 256, 1
 def questions(found: Findings) -> list[str]:
     query, wide = found.passes["one query"], found.scaling[0]
     first, last = wide.points[0], wide.points[-1]
+    every, end = wide.fitted("time"), wide.fitted("time", LAST)
     return [
-        f"One query needs {query.flops} FLOPs and takes {units.duration(query.wall_ns)}: what is the rest of that time "
-        f"spent on, when {found.outside:.0%} of a step pass outside ops?",
+        f"One query needs {query.flops} FLOPs and takes {units.duration(query.wall_ns)}: what is that time spent on, "
+        f"when {found.outside:.0%} of a step pass outside ops?",
         f"From {first.size} to {last.size:,} inputs FLOPs grow {last.flops / first.flops:,.0f} times and time "
-        f"{last.ns / first.ns:.3g} times, an exponent of {wide.fitted('time').exponent:.2f} over all points and "
-        f"{wide.fitted('time', 3).exponent:.2f} over the last three. From which size on does arithmetic set the pace?",
-        f"Motors turned 4,096 weights of the Mark I; here {found.ours['parameters']:.0f} are updated in "
-        f"{units.duration(found.main.wall_ns)}, for {BATCH} points at once. What would the machine have needed to average "
-        "over a batch, and what did it save by not doing so?",
+        f"{last.ns / first.ns:.3g} times, an exponent of {every.exponent:.2f} over all points and {end.exponent:.2f} "
+        f"over the last {LAST}. From which size on does arithmetic set the pace?",
+        f"Motors turned {found.then('parameters'):,.0f} weights of the Mark I; here {found.ours['parameters']:.0f} "
+        f"are updated in {units.duration(found.main.wall_ns)}, for {BATCH} points at once. What would the machine "
+        "have needed to average over a batch, and what did it save by not doing so?",
     ]
 
 

@@ -98,17 +98,17 @@ WIDER = Sweep("hidden units", f"a step of training on {BATCH} points", (4, 16, 6
 def questions(found: Findings) -> list[str]:
     wide, query = found.scaling[0], found.passes["one query"]
     first, last = wide.points[0], wide.points[-1]
+    weights, shown = found.ours["parameters"], found.ours["shown"]
     return [
-        f"A single layer needs 3 weights, this net {found.ours['parameters']:.0f} and {query.flops} FLOPs: which of the "
-        "two lines that XOR needs would you take away first, and what is then the most that can be right?",
-        f"Activations held for backward take {units.memory(found.main.memory.activation_bytes)}, parameters "
-        f"{units.memory(found.main.memory.parameter_bytes)}. Why does the perceptron's own rule need none of the former?"
-        if found.main.memory else "",
-        f"{first.size} hidden units take {units.duration(first.ns)} a step, {last.size:,} take {units.duration(last.ns)}, "
-        f"{last.ns / first.ns:.3g} times as long for {last.flops / first.flops:,.0f} times the FLOPs. How wide could the net "
-        "have been at no cost?",
-        f"{found.ours['shown']:,.0f} examples were shown to each net, in batches of {BATCH}. What would noise-free corners, "
-        "four in all, have changed: the steps needed, or the claim?",
+        f"A single layer needs 3 weights, this net {weights:.0f} and {query.flops} FLOPs: of the lines that it draws, "
+        "which would you take away first, and what is then the most that can be right?",
+        f"Activations held for backward take {units.memory(found.held('activation'))}, parameters "
+        f"{units.memory(found.held('parameter'))}. Why does the perceptron's own rule need none of the former?",
+        f"{first.size} hidden units take {units.duration(first.ns)} a step, {last.size:,} take "
+        f"{units.duration(last.ns)}: {last.ns / first.ns:.3g} times as long for {last.flops / first.flops:,.0f} times "
+        "the FLOPs. How wide could the net have been at hardly any cost?",
+        f"{shown:,.0f} noisy examples were shown to each net, {found.then('shown'):,.0f} corners to that of 1986. "
+        "Which of the two would a net that only remembers its examples pass?",
     ]
 
 

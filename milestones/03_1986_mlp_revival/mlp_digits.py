@@ -11,7 +11,7 @@ import numpy as np
 from milestones import plots, script
 from milestones.report import Findings, Study, training_case
 from milestones.run import Achievement, Milestone, Run
-from milestones.sweeps import Case, Sweep
+from milestones.sweeps import LAST, Case, Sweep
 from profiler import units
 from tinytorch import Linear, ReLU, Sequential, datasets, models
 from tinytorch.core.dataloader import DataLoader, TensorDataset
@@ -71,26 +71,19 @@ WIDER = Sweep("hidden units", f"a step of training on {HOW.batch_size} digits", 
 
 
 def questions(found: Findings) -> list[str]:
-    wide, widest = found.scaling[0], found.largest("flops")
-    time, flops = wide.fitted("time", 3), wide.fitted("FLOPs", 3)
-    asked = [
-        f"Of the FLOPs {widest.flops / found.main.flops:.0%} are in {widest}, of the time {widest.ns / found.main.wall_ns:.0%}; "
+    wide, most, step = found.scaling[0], found.largest("flops"), found.main
+    time, flops = wide.fitted("time", LAST), wide.fitted("FLOPs", LAST)
+    return [
+        f"Of the FLOPs {most.flops / step.flops:.0%} are in {most}, of the time {most.ns / step.wall_ns:.0%}; "
         f"{found.outside:.0%} of a step pass outside ops. Which of the two would you make quicker first?",
-        f"The last three widths give FLOPs an exponent of {flops}, time one of {time}. Which layer makes the first nearly 2, "
-        "and what would have to grow for both to be equal?",
+        f"The last {LAST} widths give FLOPs an exponent of {flops}, time one of {time}. Which layer draws the first "
+        "towards 2, and what would have to grow for both to be equal?",
+        f"Optimizer state takes {units.memory(found.held('optimizer'))}, parameters "
+        f"{units.memory(found.held('parameter'))}. How many numbers does AdamW keep for a weight, and how many does "
+        "plain gradient descent?",
+        f"The net of 1986 learned {found.then('parameters'):.0f} weights in {found.then('passes'):,.0f} passes, this "
+        f"one {found.ours['parameters']:,.0f} in {found.ours['passes']:.0f}. What, besides speed, made the difference?",
     ]
-    if found.main.memory is not None:
-        held = found.main.memory
-        asked.append(
-            f"Optimizer state takes {units.memory(held.optimizer_bytes)} beside {units.memory(held.parameter_bytes)} of "
-            "parameters. How many numbers does AdamW keep for a weight, and what does plain gradient descent keep?"
-        )
-    asked.append(
-        f"The net of 1986 learned mirror symmetry with 17 weights from 1,425 passes, this one has "
-        f"{found.ours['parameters']:,.0f} and needs {found.ours['passes']:.0f} passes. What, besides speed, made the "
-        "difference?"
-    )
-    return asked
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 from milestones import plots, script
 from milestones.report import Findings, Study, training_case
 from milestones.run import Achievement, Milestone, Run
-from milestones.sweeps import Case, Sweep
+from milestones.sweeps import LAST, Case, Sweep
 from tinytorch import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, datasets, models
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.optimizers import AdamW
@@ -75,16 +75,19 @@ DEEPER = Sweep("channels", f"{STEP}, 8x8", (8, 16, 32, 64, 128), lambda channels
 
 def questions(found: Findings) -> list[str]:
     larger, deeper = found.scaling
+    pixels, channels = larger.fitted("FLOPs"), deeper.fitted("FLOPs", LAST)
+    weights = found.then("parameters") / found.ours["parameters"]
+    connections = found.then("multiply_adds") / found.ours["multiply_adds"]
     return [
         f"Convolutions have {found.share('parameters', 'Conv2d'):.0%} of the parameters and do "
         f"{found.share('flops', 'Conv2d'):.1%} of the FLOPs. What does sharing weights save, and what does it not?",
-        f"FLOPs grow with the pixels across by an exponent of {larger.fitted('FLOPs').exponent:.2f}, with the channels by "
-        f"{deeper.fitted('FLOPs', 3).exponent:.2f} over the last three. Where does each come from, and which of the two does "
-        "the number of weights follow?",
-        f"Time follows channels by {deeper.fitted('time', 3)} only. What does a kernel use better the more channels there "
+        f"FLOPs grow with the pixels across by an exponent of {pixels.exponent:.2f}, with the channels by "
+        f"{channels.exponent:.2f} over the last {LAST}. Where does each come from, and which of the two does the "
+        "number of weights follow?",
+        f"Time follows the channels by {deeper.fitted('time', LAST)}. What does a kernel use better the more there "
         "are?",
-        f"LeNet-5 has {60_000 / found.ours['parameters']:.1f} times our weights and "
-        f"{340_908 / found.ours['multiply_adds']:.1f} times our multiply-adds a digit. Why are the two factors not alike?",
+        f"LeNet-5 has {weights:.1f} times our weights and {connections:.1f} times our multiply-adds a digit. Why are "
+        "the two factors not alike?",
     ]
 
 

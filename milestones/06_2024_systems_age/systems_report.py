@@ -65,18 +65,19 @@ def batch_of(model: Layer, x: np.ndarray, threads: int, size: int) -> Case:
 
 def questions(found: Findings) -> list[str]:
     before, after = found.passes[BEFORE], found.passes[AFTER]
-    one, most = found.scaling[0], found.scaling[-1]
+    one, more = found.scaling[0], found.scaling[-1]
     single, whole = one.points[0], one.points[-1]
-    best = most.points[-1]
-    per_example = single.ns / (whole.ns / whole.size)
+    others = more.sweep.of.rpartition(", ")[2]
     return [
-        f"Before, {units.duration(before.ops_ns)} of {units.duration(before.wall_ns)} were inside ops; now the whole query "
-        f"takes {units.duration(after.wall_ns)}. Would faster kernels alone have met the claim?",
-        f"FLOPs fell from {before.flops:,} to {after.flops:,}, a factor of {before.flops / after.flops:.1f}, time by "
-        f"{before.wall_ns / after.wall_ns:.0f}. Which stages changed the one, and which only the other?",
-        f"Batch {whole.size} takes {whole.ns / single.ns:.0f} times as long as batch 1, {per_example:.1f} times less for each "
-        f"example, an exponent of {one.fitted('time').exponent:.2f}. Who pays for that, and who gains?",
-        f"At batch {best.size} {most.sweep.of.rpartition(', ')[2]} need {units.duration(best.ns)}, one needs "
-        f"{units.duration(whole.ns)}; at batch 1 {units.duration(most.points[0].ns)} and {units.duration(single.ns)}. From "
-        "which batch on is a second thread worth waking?",
+        f"Before, {units.duration(before.ops_ns)} of {units.duration(before.wall_ns)} passed inside ops; now the "
+        f"whole query takes {units.duration(after.wall_ns)}. Would quicker kernels alone have met the claim?",
+        f"A query had {before.flops:,} FLOPs and has {after.flops:,}, {before.flops / after.flops:.1f} times less; "
+        f"its time became {before.wall_ns / after.wall_ns:.0f} times less. Which stages changed the one, which only "
+        "the other?",
+        f"Batch {whole.size} takes {whole.ns / single.ns:.0f} times as long as batch {single.size}, an exponent of "
+        f"{one.fitted('time').exponent:.2f}: {single.ns * whole.size / whole.ns:.1f} times as many examples a second. "
+        "Who gains by that, and who waits?",
+        f"With {others} batch {whole.size} takes {units.duration(more.points[-1].ns)} instead of "
+        f"{units.duration(whole.ns)}, batch {single.size} {units.duration(more.points[0].ns)} instead of "
+        f"{units.duration(single.ns)}. From which batch on is another thread worth waking?",
     ]
