@@ -56,7 +56,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "05ca59f6d49402fff8f787d2f00d70cd364c2ce5d2c8b2246a0524769aff040a"
+REFERENCE_CODE_SHA256 = "2f9f7ea8c25cd66c0e44d3df81eea103727388b2b24adc4ae5d991d6cc97cfb2"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:

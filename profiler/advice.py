@@ -36,7 +36,9 @@ def suggestions(report: Report) -> tuple[str, ...]:
     spoken = hot(report, layers)
     if not spoken:  # a deep network, of which no single layer is hot
         groups = report.grouped(lambda line: line.kind)
-        layers = {f"all {kind}, {len({one.layer for one in lines})} layers": lines for kind, lines in groups.items() if kind}
+        layers = {
+            f"all {kind}, {len({one.layer for one in lines})} layers": lines for kind, lines in groups.items() if kind
+        }
         spoken = hot(report, layers)
     return (*said, *(f"{name}, {share:.0%} of a pass: {sentence(report, layers[name])}" for name, share in spoken))
 

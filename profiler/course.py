@@ -1,8 +1,8 @@
 """The course's names for the same measurements: `Profiler`, `quick_profile`, `analyze_weight_distribution`.
 
-Where the course estimates, this measures: FLOPs are counted at the seam for any model, backward really runs, activations
-are what the tape holds, and efficiency is a share of what this machine can do. Units are the course's: milliseconds, MB
-of 2^20 bytes, FLOPs for one sample.
+Where the course estimates, this measures: FLOPs are counted at the seam for any model, backward really runs,
+activations are what the tape holds, and efficiency is a share of what this machine can do. Units are the course's:
+milliseconds, MB of 2^20 bytes, FLOPs for one sample.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Profiler:
         return cost.flops(model, made_up(model, input_shape)) // samples(input_shape)
 
     def measure_memory(self, model: Layer, input_shape: Sequence[int]) -> dict[str, float]:
-        """Parameters, activations held for backward, and the peak of a forward pass with parameters and input, in MB."""
+        """In MB: parameters, activations held for backward, and the peak of a forward pass with parameters and input."""
         x = made_up(model, input_shape)
         return memory(profile(model, x, budget_s=0, roofline=False), x)
 

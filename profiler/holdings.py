@@ -1,4 +1,4 @@
-"""What the memory of a model is for: parameters, buffers, gradients, an optimizer's state, activations kept for backward.
+"""What memory is for: parameters, buffers, gradients, an optimizer's state, activations kept for backward.
 
 Found by looking, like a layer's parameters. Memory is counted once however many arrays show it, and whole where only a
 view of it is kept, since the whole is what stays. Left out: Python's own objects (some 500 bytes for an op on the

@@ -57,13 +57,12 @@ class peak_memory:
             tracemalloc.stop()
 
 
-def settle_peaks() -> int:
-    """Give every open window the peak seen up to now, and start a new peak. Returns the old one, traced bytes."""
+def settle_peaks() -> None:
+    """Give every open window the peak seen up to now, and start a new peak."""
     peak_bytes = tracemalloc.get_traced_memory()[1]
     for window in _open:
         window.peak_bytes = max(window.peak_bytes, peak_bytes - window.before_bytes)
     tracemalloc.reset_peak()
-    return peak_bytes
 
 
 def settle_resident_peaks() -> bool:

@@ -7,7 +7,6 @@ afterwards what it was before. Left out: plans (`plans.py`) and scripts (`script
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
@@ -21,8 +20,9 @@ from profiler.ceilings import ceilings
 from profiler.clock import stopwatch, timer, without_gc
 from profiler.doubts import Estimate, doubts
 from profiler.lines import lines
-from profiler.record import Recording, record
+from profiler.record import Recording
 from profiler.report import Memory, Report
+from profiler.timeline import memory_of
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Layer
 from tinytorch.core.optimizers import Optimizer
@@ -145,14 +145,8 @@ def watched_passes(run: Callable[[], Any], model: Layer | None, budget_s: float)
 
 def measured_memory(what: Pass) -> Memory:
     """Where the memory of a pass goes; it is run a few times, traced, and so slowly."""
-    from profiler.timeline import memory_of
-
-    def step() -> Tensor:
-        with nullcontext() if what.backward else no_grad():
-            return what.forward()
-
-    given = [*what.inputs, what.target] if isinstance(what.target, Tensor) else what.inputs
-    return memory_of(step, what.model, what.optimizer, given)
+    finish = what.finish if what.backward else None
+    return memory_of(what.forward, what.model, what.optimizer, finish, given=(*what.inputs, what.target))
 
 
 def report_of(

@@ -86,7 +86,7 @@ def test_a_captured_step_has_phases():
     optimizer, y = Adam(model.parameters()), np.arange(5) % 3
     step = tinytorch.compile_step(model, optimizer, CrossEntropyLoss(), x, y)
     notes = watched(step, x, y).notes
-    assert [phase for phase in dict.fromkeys(note.phase for note in notes)] == ["forward", "backward", "update"]
+    assert list(dict.fromkeys(note.phase for note in notes)) == ["forward", "backward", "update"]
     of = {(note.layer, note.phase) for note in notes}
     assert {("2", "forward"), ("2", "backward"), ("0", "update"), ("1", "backward")} <= of
     assert all(note.kind == "CrossEntropyLoss" for note in notes if note.op.startswith("cross_entropy"))
