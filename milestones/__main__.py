@@ -50,8 +50,8 @@ class Outcome(NamedTuple):
         """What was reached, in the script's words, or why nothing was."""
         if "verdict" in self.line:
             return str(self.line["verdict"])
-        if self.entry.claim.needs:
-            return f"needs {self.entry.claim.needs}, or failed (exit code {self.code}); see above"
+        if "needs" in self.line:
+            return f"needs {self.line['needs']}"
         return f"failed (exit code {self.code}); see above"
 
 
@@ -142,9 +142,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     start.add_argument("which", metavar="N|all", help="the number of a milestone, or all")
-    start.add_argument(
-        "options", nargs=argparse.REMAINDER, metavar="options", help="passed on, such as --quick, --no-report, --output DIR"
-    )
+    passed = "passed on, such as --quick, --no-report, --output DIR"
+    start.add_argument("options", nargs=argparse.REMAINDER, metavar="options", help=passed)
     return command
 
 

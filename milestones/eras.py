@@ -29,7 +29,7 @@ class Fact(NamedTuple):
     source: str
 
 
-MARK_I = "Hay, Lynch and Smith 1960, Mark I Perceptron Operators' Manual: photocells, 512 association and 8 response units"
+MARK_I = "Hay, Lynch and Smith 1960, Mark I Perceptron Operators' Manual: 512 association and 8 response units"
 IBM_704 = "IBM Archives, 704 Data Processing System: the computer that simulated the perceptron first; additions"
 PDP = "Rumelhart, Hinton and Williams 1986, Parallel Distributed Processing 1, chapter 8: XOR with one hidden unit, 0.5"
 NATURE = "Rumelhart, Hinton and Williams 1986, Nature 323: a 6-2-1 net that detects mirror symmetry in 64 inputs"

@@ -78,7 +78,8 @@ def reading(longer: Callable[[int], GPT], context: int) -> Case:
 def questions(found: Findings) -> list[str]:
     context, query = found.scaling[0], found.passes["one query"]
     first, last = context.points[0], context.points[-1]
-    quadratic, every, memory = context.fitted("attention FLOPs"), context.fitted("FLOPs"), context.fitted("memory", LAST)
+    quadratic, every = context.fitted("attention FLOPs"), context.fitted("FLOPs")
+    memory = context.fitted("memory", LAST)
     return [
         f"Attention's FLOPs grow by an exponent of {quadratic.exponent:.2f}, all FLOPs by {every.exponent:.2f}: at "
         f"{first.size} tokens attention has {first.apart / first.flops:.0%} of them, at {last.size:,} "

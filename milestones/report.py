@@ -33,7 +33,8 @@ MOST_DOUBTS = 3
 HELD = ("parameter", "gradient", "optimizer", "activation", "arena", "constant")
 NAMES = {"parameter": "parameters", "gradient": "gradients", "optimizer": "optimizer state",
          "activation": "activations held for backward", "arena": "arena of the plan",
-         "constant": "constants of the plan", "peak": "peak, beyond what was there", "resident": "the whole process"}  # fmt: skip
+         "constant": "constants of the plan", "peak": "peak, beyond what was there",
+         "resident": "the whole process"}  # fmt: skip
 OUTSIDE, NO_LAYER = "outside ops", "no layer"
 
 
@@ -162,9 +163,9 @@ def memory_part(found: Findings) -> str:
     """What holds memory in each pass, the most at one moment, and which op ran then."""
     held = {name: report.memory or Memory() for name, report in found.passes.items()}
     rows = [
-        (NAMES[key], *(units.memory(getattr(memory, f"{key}_bytes")) for memory in held.values()))
+        (NAMES[key], *(units.memory(nbytes) if nbytes else "" for nbytes in sizes))
         for key in (*HELD, "peak", "resident")
-        if any(getattr(memory, f"{key}_bytes") for memory in held.values())
+        if any(sizes := [getattr(memory, f"{key}_bytes") for memory in held.values()])
     ]
     lines = [table(("", *found.passes), rows)]
     for name, memory in held.items():
@@ -222,16 +223,17 @@ def layer_costs(model: Layer, report: Report) -> list[LayerCost]:
     kinds = {"": ""}
     for name, layer in model.named_modules():
         kinds.setdefault(shortened(name, brief), type(layer).__name__)
-    parameters: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         owner = shortened(name.rpartition(".")[0], brief)
-        parameters[owner] = parameters.get(owner, 0) + parameter.size
+        sizes[owner] = sizes.get(owner, 0) + parameter.size
     groups: dict[str, list[Line]] = {}
     for line in sorted(report.lines, key=lambda line: line.layer == ""):
         groups.setdefault(shortened(line.layer, brief), []).append(line)
     costs = [
         LayerCost(
-            name or NO_LAYER, kinds.get(name, lines[0].kind or NO_LAYER), parameters.get(name, 0),
+            name or NO_LAYER, kinds.get(name, lines[0].kind or NO_LAYER),
+            sum(sizes.get(part, 0) for part in name.split("+")),  # a step of a plan is made of several layers
             sum(one.flops for one in lines), sum(one.ns for one in lines if one.phase == "forward"),
             sum(one.ns for one in lines if one.phase == "backward"), sum(one.ns for one in lines),
         )

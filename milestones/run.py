@@ -33,7 +33,7 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Claim:
-    """What a script sets out to show, in words. `needs` names data that may have to be downloaded."""
+    """What a script sets out to show, in words. `needs` names data that come with no package."""
 
     name: str
     title: str

@@ -19,6 +19,7 @@ from milestones.run import Achieve, Achievement, Milestone, Run
 from tinytorch import weights
 from tinytorch.core.layers import Layer
 from tinytorch.core.training import NonFiniteLoss
+from tinytorch.datasets import DataError
 
 
 def main(
@@ -48,6 +49,8 @@ def main(
         return 130
     except (NonFiniteLoss, OSError) as error:
         print(f"\n{milestone.name}: {error}", file=sys.stderr)
+        if isinstance(error, DataError) and milestone.needs:
+            print(last_line({"milestone": milestone.name, "met": False, "needs": milestone.needs}))
         return 1
     return 0 if met else 1
 
@@ -94,4 +97,9 @@ def finish(milestone: Milestone, run: Run, achieved: Achievement, met: bool, mor
         **achieved.extra,
         **more,
     }
-    print(json.dumps(line, separators=(",", ":")), flush=True)
+    print(last_line(line), flush=True)
+
+
+def last_line(line: dict[str, Any]) -> str:
+    """For programs: one compact JSON document."""
+    return json.dumps(line, separators=(",", ":"))

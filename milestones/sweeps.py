@@ -43,6 +43,7 @@ class Sweep:
     """What is varied, in which sizes, and how a case of a size is built. `of` says what is measured.
 
     With --quick the first `quick` sizes are enough. FLOPs of the ops in `apart` are shown in a column of their own.
+    `memory` says what the bytes of a case are.
     """
 
     axis: str
@@ -51,6 +52,7 @@ class Sweep:
     build: Callable[[int], Case]
     quick: int = LEAST_POINTS
     apart: str = ""
+    memory: str = "peak memory"
 
 
 class Point(NamedTuple):
@@ -138,7 +140,7 @@ class Swept:
              *(str(self.fitted(name, count)) for name in costs))
             for count in (None, LAST)
         ]  # fmt: skip
-        headers = (self.sweep.axis, "parameters", *("peak memory" if name == "memory" else name for name in costs))
+        headers = (self.sweep.axis, "parameters", *(self.sweep.memory if name == "memory" else name for name in costs))
         return tabulate(rows, headers, colalign=("left", *["right"] * (len(headers) - 1)), disable_numparse=True)
 
     def figures(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def findings(reference: Layer, optimised: Layer, x: np.ndarray, size: int, run: 
     plan = accelerate(optimised, query)
     after = profile(plan, query, **brief)
     ours = {
-        "parameters": profiler.parameters(optimised), "query_flops": before.flops, "threads": 1, "bytes": size,
+        "parameters": profiler.parameters(optimised), "query_flops": after.flops, "threads": 1, "bytes": size,
     }  # fmt: skip
     scaling = list(batches(optimised, x, run.quick))
     return Findings(optimised, {BEFORE: before, AFTER: after}, scaling, 2024, ours)
@@ -47,7 +47,8 @@ def batches(model: Layer, x: np.ndarray, quick: bool) -> Iterator[Swept]:
     for threads in sorted({min(2**i, most) for i in range(most.bit_length() + 1)}):
         set_num_threads(threads, blas=1)
         of = f"a query of the plan, {threads} thread{'s' * (threads > 1)}"
-        yield swept(Sweep("batch", of, BATCHES, partial(batch_of, model, x, threads), QUICK_BATCHES), quick)
+        build = partial(batch_of, model, x, threads)
+        yield swept(Sweep("batch", of, BATCHES, build, QUICK_BATCHES, memory="arena and constants"), quick)
     set_num_threads(1, blas=1)
 
 

@@ -9,14 +9,17 @@ import os
 import numpy as np
 import pytest
 
-from milestones import plots, report
+from milestones import plots
+from milestones.options import REFERENCES, parsed
+from milestones.run import Achievement, Milestone
+from milestones.script import main as run_script
 from tinytorch import SGD, DataLoader, Linear, MSELoss, Sequential, TensorDataset, Trainer, models, weights
 
 X = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
 
 
 def milestone(folder, required=0.5):
-    return report.Milestone("line", "a line", "it fits", required, length=4, quick_length=2, folder=folder)
+    return Milestone("line", "a line", "it fits", required, length=4, quick_length=2, folder=folder)
 
 
 def fit(lr=0.1, reached=0.75, figure=True):
@@ -31,30 +34,30 @@ def fit(lr=0.1, reached=0.75, figure=True):
             drawing, (axes,) = plots.panels("a line", 1)
             plots.loss_curve(axes, {"loss": losses})
             run.save_plot("loss", drawing)
-        return report.Achievement(model, X[:1], reached, {"more": 1})
+        return Achievement(model, X[:1], reached, {"more": 1})
 
     return achieve
 
 
 def test_the_exit_code_is_the_verdict(tmp_path, capsys):
-    assert report.main(milestone(tmp_path), fit(), []) == 0
+    assert run_script(milestone(tmp_path), fit(), []) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert line["met"] is True and line["epochs"] == 4 and line["more"] == 1
     assert line["plots"] == [str(tmp_path / "output" / "loss.png")] and os.listdir(tmp_path) == ["output"]
     assert (line["parameters"], line["flops"]) == (2, 2)
-    assert report.main(milestone(tmp_path, required=0.76), fit(), []) == 1
-    assert report.main(milestone(tmp_path, required=0.75), fit(), ["--quick"]) == 0
+    assert run_script(milestone(tmp_path, required=0.76), fit(), []) == 1
+    assert run_script(milestone(tmp_path, required=0.75), fit(), ["--quick"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["epochs"] == 2
 
 
 def test_epochs_win_over_quick(tmp_path, capsys):
-    report.main(milestone(tmp_path), fit(), ["--quick", "--epochs", "3"])
+    run_script(milestone(tmp_path), fit(), ["--quick", "--epochs", "3"])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["epochs"] == 3
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
 def test_a_loss_that_breaks_down_is_reported_and_exits_1(tmp_path, capsys):
-    assert report.main(milestone(tmp_path), fit(lr=1e30), []) == 1
+    assert run_script(milestone(tmp_path), fit(lr=1e30), []) == 1
     out, err = capsys.readouterr()
     assert "line: train: the loss is" in err and "at step" in err and "lower the learning rate" in err
     assert "claim" not in out and list(tmp_path.iterdir()) == []
@@ -65,23 +68,23 @@ def test_a_full_disk_is_reported_exits_1_and_leaves_no_file(tmp_path, capsys, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert report.main(milestone(tmp_path), fit(), []) == 1
+    assert run_script(milestone(tmp_path), fit(), []) == 1
     err = capsys.readouterr().err
     assert "loss.png: No space left on device; free some space or choose another directory" in err
     assert list((tmp_path / "output").iterdir()) == []
 
 
 def test_weights_are_saved_where_asked(tmp_path, capsys):
-    assert report.main(milestone(tmp_path), fit(), ["--save", str(tmp_path / "w.safetensors")]) == 0
+    assert run_script(milestone(tmp_path), fit(), ["--save", str(tmp_path / "w.safetensors")]) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert line["weights_sha256"] == weights.sha256(tmp_path / "w.safetensors")
     weights.load(Sequential(Linear(1, 1)), tmp_path / "w.safetensors")
 
 
 def test_save_without_a_file_means_the_competitions_reference(tmp_path):
-    options = report.parsed(milestone(tmp_path), ["--save"], milestone(tmp_path))
-    assert options.save == report.REFERENCES / "line.safetensors"
-    assert (report.REFERENCES / "cnn.safetensors").is_file()
+    options = parsed(milestone(tmp_path), ["--save"], milestone(tmp_path))
+    assert options.save == REFERENCES / "line.safetensors"
+    assert (REFERENCES / "cnn.safetensors").is_file()
 
 
 def test_memory_is_the_peak_of_the_first_epoch(tmp_path):
@@ -89,10 +92,10 @@ def test_memory_is_the_peak_of_the_first_epoch(tmp_path):
         loader = DataLoader(TensorDataset(X, X), 8, transform=lambda x: x + np.ones(2_000_000, np.float32)[:1])
         model = Sequential(Linear(1, 1))
         run.train(Trainer(model, SGD(model.parameters()), MSELoss()), loader, "hungry")
-        return report.Achievement(model, X[:1], run.peak_memory_bytes / 8_000_000)
+        return Achievement(model, X[:1], run.peak_memory_bytes / 8_000_000)
 
     seen = []
-    report.main(milestone(tmp_path), lambda run: seen.append(hungry(run)) or seen[0], [])
+    run_script(milestone(tmp_path), lambda run: seen.append(hungry(run)) or seen[0], [])
     assert seen[0].reached == pytest.approx(1, rel=0.02)
 
 
