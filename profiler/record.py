@@ -123,7 +123,7 @@ class Recording:
         signature = [None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]
         packed = [id(a) for a in arrays if dispatch.is_packed(a)]
         if op.flops_of_values:
-            signature.append((op.flops(out, *arrays, **params),))
+            signature.append((op.flops(event.out, *arrays, **params),))
         key: tuple = (op, where, phase, *signature, *packed, *params.items())
         try:
             index = self._known.get(key)

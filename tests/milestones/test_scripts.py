@@ -54,7 +54,8 @@ def check_report(line, year):
     assert found["layers"][-1]["layer"] == "outside ops"
     *_, whole = found["performance"].values()
     assert sum(layer["flops"] for layer in found["layers"]) == whole["flops"]
-    assert sum(layer["parameters"] for layer in found["layers"]) == line.get("parameters", found["here"].get("parameters"))
+    counted = line.get("parameters", found["here"].get("parameters"))
+    assert sum(layer["parameters"] for layer in found["layers"]) == counted
     for sweep in found["scaling"]:
         sizes = [point["size"] for point in sweep["points"]]
         assert len(sizes) >= 5 and sizes == sorted(sizes) and all(point["ns"] > 0 for point in sweep["points"])
