@@ -79,15 +79,15 @@ def questions(found: Findings) -> list[str]:
     context, query = found.scaling[0], found.passes["one query"]
     first, last = context.points[0], context.points[-1]
     quadratic, every = context.fitted("attention FLOPs"), context.fitted("FLOPs")
-    memory = context.fitted("memory", LAST)
+    memory, heavy, slow = context.fitted("memory", LAST), found.largest("parameters"), found.largest("ns")
     return [
         f"Attention's FLOPs grow by an exponent of {quadratic.exponent:.2f}, all FLOPs by {every.exponent:.2f}: at "
         f"{first.size} tokens attention has {first.apart / first.flops:.0%} of them, at {last.size:,} "
         f"{last.apart / last.flops:.0%}. From which length on has it half, and what has the width to do with that?",
         f"Memory grows by {memory} over the last {LAST} lengths. Would you have expected 2, and where are the weights "
         "of attention?",
-        f"Most of the parameters are in {found.largest('parameters')}, most of the time goes to "
-        f"{found.largest('ns')}. Which of them would you make smaller, and what would be lost?",
+        f"{found.part('parameters', heavy):.0%} of the parameters are in {heavy}, {found.part('ns', slow):.0%} of the "
+        f"time goes to {slow}. What could be left out of the one, and what of the other?",
         f"Reading {found.ours['inputs']:.0f} tokens takes {units.count(query.flops)} FLOPs. Written one by one "
         "without a cache of keys and values, all that stands there is read again for each: how many FLOPs are that, "
         "and how many with one?",

@@ -66,10 +66,13 @@ class Findings:
         """The layer, time outside ops counting as one, with the most of a cost: "ns", "flops" or "parameters"."""
         return max(self.layers, key=lambda layer: getattr(layer, cost))
 
+    def part(self, cost: str, *layers: LayerCost) -> float:
+        """The part of a cost that some layers have."""
+        return sum(getattr(layer, cost) for layer in layers) / sum(getattr(layer, cost) for layer in self.layers)
+
     def share(self, cost: str, kind: str) -> float:
         """The part of a cost that all layers of a kind have."""
-        mine = sum(getattr(layer, cost) for layer in self.layers if layer.kind == kind)
-        return mine / sum(getattr(layer, cost) for layer in self.layers)
+        return self.part(cost, *(layer for layer in self.layers if layer.kind == kind))
 
     def then(self, ours: str) -> float:
         """The figure of the time that stands beside one of ours."""
@@ -259,27 +262,22 @@ def shortened(name: str, brief: int) -> str:
 def architecture_part(found: Findings) -> str:
     """A row for each layer of the pass that is taken apart, and what dominates it."""
     report, layers = found.main, found.layers
-    flops = report.flops or 1
-    all_ns = sum(layer.ns for layer in layers)
     backward = any(line.phase == "backward" for line in report.lines)
     rows = []
     for layer in layers:
         times = [layer.forward_ns, layer.backward_ns] if backward else []
         rows.append((
             layer.name, layer.kind, f"{layer.parameters:,}" if layer.parameters else "", units.count(layer.flops),
-            f"{layer.flops / flops:.1%}", *(units.duration(ns) if ns else "" for ns in times),
-            units.duration(layer.ns), f"{layer.ns / all_ns:.1%}",
+            f"{found.part('flops', layer):.1%}", *(units.duration(ns) if ns else "" for ns in times),
+            units.duration(layer.ns), f"{found.part('ns', layer):.1%}",
         ))  # fmt: skip
     headers = ("layer", "kind", "parameters", "FLOPs", "of all", *["forward", "backward"] * backward, "time", "of all")
     subject = list(found.passes)[-1]
     lines = [f"{subject}:", table(headers, rows, left=2)]
-    most = {cost: found.largest(cost) for cost in ("ns", "flops", "parameters")}
-    counted = profiler.parameters(found.model)
-    lines.append(
-        f"Most of the time goes to {most['ns']}, {most['ns'].ns / all_ns:.0%}; most FLOPs are done by {most['flops']}, "
-        f"{most['flops'].flops / flops:.0%}; most parameters are in {most['parameters']}, "
-        f"{most['parameters'].parameters / counted:.0%}."
-    )
+    costs = {"ns": "of the time goes to", "flops": "of the FLOPs are done by", "parameters": "of the parameters are in"}
+    most = {cost: found.largest(cost) for cost in costs}
+    said = [f"{found.part(cost, most[cost]):.0%} {words} {most[cost]}" for cost, words in costs.items()]
+    lines.append(f"What dominates: {', '.join(said)}.")
     return "\n".join(lines)
 
 

@@ -23,13 +23,14 @@ def test_the_table(golden):
 
 
 def test_a_figure_that_nobody_measured_is_named():
-    with pytest.raises(ValueError, match="eras.table: parameters was not measured; measured: training_s, flops_per_s"):
+    with pytest.raises(ValueError, match="parameters was not measured; measured: training_s, flops_per_s"):
         eras.table(FACTS, {key: value for key, value in OURS.items() if key != "parameters"})
 
 
 @pytest.mark.parametrize(
     ("ratio", "shown"),
-    [(0, "0"), (1, "1"), (2.34, "2.3"), (0.5, "1 / 2"), (1 / 9.85, "1 / 9.8"), (80_712, "81.0 k"), (1 / 2.7e25, "1 / 2.7e25")],
+    [(0, "0"), (1, "1"), (2.34, "2.3"), (0.5, "1 / 2"), (1 / 9.85, "1 / 9.8"), (80_712, "81.0 k"),
+     (1 / 2.7e25, "1 / 2.7e25")],
 )  # fmt: skip
 def test_factors_are_read_at_a_glance(ratio, shown):
     assert eras.factor(ratio) == shown

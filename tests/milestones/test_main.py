@@ -25,8 +25,8 @@ MET = """    print('{"met":true,"verdict":"99 % reached"}')"""
 MISSED = """    print('{"met":false,"verdict":"1 % reached"}'); sys.exit(1)"""
 BROKEN = """    sys.exit("it broke")"""
 BARE = """    print('{"met":false,"needs":"tinyshakespeare"}'); sys.exit(1)"""
-SLOW = """    print("waiting", flush=True)
-    try:
+SLOW = """    try:
+        print("waiting", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         print("ended well"); sys.exit(130)"""
@@ -107,9 +107,10 @@ def test_help_has_examples_and_exit_codes(capfd):
 
 def test_ctrl_c_ends_the_script_and_exits_130(folder):
     place = folder(slow=SLOW, never=MET)
-    program = "import pathlib, sys; from milestones import __main__ as m; sys.exit(m.main(sys.argv[2:], pathlib.Path(sys.argv[1])))"
+    run_all = f"main(['run', 'all'], pathlib.Path({str(place)!r}))"
+    program = f"import pathlib, sys\nfrom milestones.__main__ import main\nsys.exit({run_all})"
     running = subprocess.Popen(
-        [sys.executable, "-c", program, str(place), "run", "all"], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-c", program], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
     try:

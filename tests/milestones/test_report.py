@@ -63,12 +63,13 @@ def findings(scale=1, year=1986):
         "a step of 64": a_report([*forward, *backward], 12_000.0 * scale**1.5, large, ("the samples spread",)),
     }
     sizes = [scale * size for size in (1, 2, 4, 8, 16)]
-    points = [
-        Point(n, 9 * n, 100 * n**2 * scale, 1e3 * n**1.3 * scale**n, 640 * n * scale + 1000, 2 * n * scale) for n in sizes
-    ]
+    points = tuple(
+        Point(n, 9 * n, 100 * n ** (1 + scale), 1e3 * n**1.3 * scale**n, 640 * n * scale + 1000, 2 * n * scale)
+        for n in sizes
+    )
     sweeps = [
-        Swept(Sweep("width", f"a step, {threads} threads", sizes, report.training_case, apart="attention"), tuple(points))
-        for threads in (1, 2)
+        Swept(Sweep("width", f"a step, {count} threads", sizes, report.training_case, apart="attention"), points)
+        for count in (1, 2)
     ]
     return Findings(model, passes, sweeps, year, dict.fromkeys(EVERYTHING, 1000.0 * scale), 15_000.0)
 
