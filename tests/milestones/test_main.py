@@ -22,6 +22,7 @@ if __name__ == "__main__":
 {body}
 """
 MET = """    print('{"met":true,"verdict":"99 % reached"}')"""
+OTHER = """    print('{"met":true,"verdict":"99 % reached","claim":"it does another task"}')"""
 MISSED = """    print('{"met":false,"verdict":"1 % reached"}'); sys.exit(1)"""
 BROKEN = """    sys.exit("it broke")"""
 BARE = """    print('{"met":false,"needs":"tinyshakespeare"}'); sys.exit(1)"""
@@ -67,6 +68,12 @@ def test_one_that_fails_does_not_stop_the_others(folder, capfd):
     assert [one["reached"] for one in line["milestones"]] == [
         "1 % reached", "failed (exit code 1); see above", "needs tinyshakespeare", "99 % reached",
     ]  # fmt: skip
+
+
+def test_the_table_says_what_was_really_done(folder, capfd):
+    assert main(["run", "1"], folder(first=OTHER)) == 0
+    out = capfd.readouterr().out
+    assert "it does another task" in out[out.rindex("milestone  ") :] and "it does first" not in out
 
 
 def test_a_number_runs_that_one_with_its_options(folder, capfd):
