@@ -150,8 +150,8 @@ class Streams:
 
     def __init__(self, nbytes: int, threads: int = 1) -> None:
         self.threads, self.apart = threads, -(-nbytes // (4 * threads * LINE)) * LINE
-        # Private, and in huge pages where there are some, as arrays of NumPy's are: in small pages main memory gives but
-        # two thirds of its rate.
+        # Private, and in huge pages where there are some, as arrays of NumPy are: in small ones main memory gives
+        # but two thirds of its rate.
         private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
         raw = mmap.mmap(-1, 4 * self.apart * threads, **private)
         if hasattr(mmap, "MADV_HUGEPAGE"):

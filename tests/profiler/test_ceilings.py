@@ -198,8 +198,8 @@ def test_doubts():
     assert measuring.doubts({"a": quiet, "b": [10.0, 7.6, 7.5, *[7.0] * 5]}, M, ()) == (DIFFER,)
     assert len(measuring.doubts({"a": busy, "b": busy}, 64 * M, (("L3", 32 * M),))) == 2
     assert measuring.doubts({}, 64 * M, (("L3", 32 * M),)) == (
-        "main memory: the largest working set was 64.0 MiB, since too little memory is free, and L3 holds 32.0 MiB: its "
-        "rate may be partly that cache's",
+        "main memory: the largest working set was 64.0 MiB, since too little memory is free, and L3 holds 32.0 MiB: "
+        "its rate may be partly that cache's",
     )
 
 
