@@ -56,7 +56,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "2f9f7ea8c25cd66c0e44d3df81eea103727388b2b24adc4ae5d991d6cc97cfb2"
+REFERENCE_CODE_SHA256 = "3d925daa5d0dca8206bc5ab1ce90cf3a2f7e9f4067dc27b030180e79b9acef25"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:

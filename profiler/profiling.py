@@ -55,16 +55,19 @@ class Pass:
         answer = self.model(*self.inputs)
         return answer if self.loss is None else self.loss(answer, self.target)
 
+    def finish(self, loss: Tensor) -> None:
+        """What follows forward: backward, and the step."""
+        loss.backward(None if loss.size == 1 else np.ones_like(loss.data))
+        if self.optimizer is not None:
+            self.optimizer.step()
+
     def __call__(self) -> None:
         if not self.backward:
             with no_grad():
                 self.forward()
             return
         self.model.zero_grad()
-        loss = self.forward()
-        loss.backward(None if loss.size == 1 else np.ones_like(loss.data))
-        if self.optimizer is not None:
-            self.optimizer.step()
+        self.finish(self.forward())
 
 
 def profile(model: Any, *inputs: Any, **options: Any) -> Report:
@@ -156,13 +159,14 @@ def report_of(
     made, inside_ns = lines(watched.recording.calls, watched.recording.table, watched.ends)
     wall, observed = Estimate.of(list(free_ns)), Estimate.of(list(watched.walls_ns))
     outside = median(all_ns - ops_ns for all_ns, ops_ns in zip(watched.walls_ns, inside_ns.tolist()))
+    outside -= max(0.0, observed.median - wall.median)
     said = list(doubts(list(free_ns), calls=1, timer_ns=timer().error_ns, steady=True, compiled=watched.compiled))
     added = observed.median / wall.median - 1
     if added > COSTLY:
         said.append(f"watching adds {added:.0%} to a pass; that is left out of the time outside ops")
     return Report(
         subject=subject, form="eager", passes=len(watched.ends), wall_ns=wall.median, wall_low_ns=wall.low,
-        wall_high_ns=wall.high, observed_ns=observed.median, outside_ns=max(0.0, outside - max(0.0, observed.median - wall.median)), lines=tuple(made),
+        wall_high_ns=wall.high, observed_ns=observed.median, outside_ns=max(0.0, outside), lines=tuple(made),
         memory=memory, doubts=tuple(said), **surroundings(roofline),
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import profiler
+from kernels.threads import exactly
 from profiler.known import KNOWN
 from profiler.lines import lines
 from profiler.record import Call
@@ -28,7 +29,8 @@ def test_rows_make_the_wall_time_within_5_percent_and_flops_the_models(name):
     model, (x, how) = KNOWN[name].build(), batch(name)
     model.eval()  # batch norm counts more where it trains
     for _ in range(5):  # what disturbs the machine may hit one of the medians: that is noise, five times is not
-        made = profiler.profile(model, x, memory=False, budget_s=0.4, roofline=False, **how)
+        with exactly(1):  # two threads wait for each other where something else wants a core
+            made = profiler.profile(model, x, memory=False, budget_s=0.4, roofline=False, **how)
         if made.ops_ns + made.outside_ns == pytest.approx(made.wall_ns, rel=0.05):
             break
     else:
@@ -109,8 +111,10 @@ def test_medians_over_passes():
 
 def test_watching_costs_at_most_5_percent_of_a_cifar_step():
     model, (x, how) = models.cifar_cnn(), batch("cifar-cnn", 64)
+    how |= {"optimizer": Adam(model.parameters()), "memory": False, "roofline": False}
     for _ in range(5):
-        made = profiler.profile(model, x, optimizer=Adam(model.parameters()), memory=False, budget_s=2, roofline=False, **how)
+        with exactly(1):
+            made = profiler.profile(model, x, budget_s=2, **how)
         if made.observed_ns <= 1.05 * made.wall_ns:
             return
     pytest.fail(f"{made.observed_ns / made.wall_ns - 1:.1%} in the last of five measurements")
