@@ -285,7 +285,7 @@ def scaling_part(found: Swept) -> str:
     """The table of a sweep, and what its clock doubts, the first few."""
     said = [f"doubt: {doubt}" for doubt in found.doubts[:MOST_DOUBTS]]
     if len(found.doubts) > MOST_DOUBTS:
-        said.append(f"and {len(found.doubts) - MOST_DOUBTS} doubts more, all of them in the last line")
+        said.append(f"and {len(found.doubts) - MOST_DOUBTS} more; all of them are in the last line")
     return "\n".join([f"{found.title}:", str(found), *said])
 
 
