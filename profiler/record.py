@@ -123,7 +123,7 @@ class Recording:
         signature: list[Any] = [None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]
         packed = [id(a) for a in arrays if type(a) is not np.ndarray and a is not None]
         if op.flops_of_values:
-            signature.append((op.flops(event.out, *arrays, **params),))
+            signature.append((op.flops(out, *arrays, **params),))
         key: tuple = (op, where, phase, *signature, *packed, *params.items())
         try:
             index = self._known.get(key)
