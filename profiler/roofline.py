@@ -107,8 +107,8 @@ def bound(
 ) -> Bound:
     """Which of the three takes longest, each at its best: computing, moving bytes, or being called.
 
-    A call costs `step_ns` in a "plan", otherwise `call_ns`. How long it really took does not matter here: `share` tells
-    how much of it is none of the three, and then a better kernel is what helps.
+    A call costs `step_ns` in a "plan", otherwise `call_ns`. How long it really took does not matter here:
+    `share_of_roofline` tells how much of it is none of the three, and then a better kernel is what helps.
     """
     parts: dict[Bound, float] = {
         "compute": compute_ns(ceilings, operations, arithmetic),
