@@ -6,6 +6,8 @@ rows belong to, and who looks at the times (the engine).
 
 from __future__ import annotations
 
+from functools import cache as once
+
 import numpy as np
 from numba import njit, types
 
@@ -34,6 +36,7 @@ with cache.compiled_here():
             times[i] = simd.clock()
 
 
+@once
 def mark_ns() -> float:
     """What a mark costs: the mean of the middle half of times between two with nothing between them."""
     marks = np.zeros(PAIRS + 1, np.int64)

@@ -33,7 +33,7 @@ N_A = np.float32(1 / (2 * _A**2 * (_A**2 - _B**2)))
 N_B = np.float32(1 / (2 * _B**2 * (_B**2 - _A**2)))
 
 # Operations of each transform below, as written, for steps to say what they compute.
-OF_DATA, OF_THREE, OF_FOUR, FOUR_RESULTS, THREE_RESULTS = 22, 13, 17, 16, 11
+OF_DATA, OF_THREE, OF_FOUR, FOUR_RESULTS, THREE_RESULTS = 22, 13, 17, 16, 13
 
 compiled: Any = njit(fastmath=CONTRACT, error_model="numpy")
 

@@ -12,8 +12,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
-from milestones.report import Curve
+from milestones.run import Curve
+from milestones.sweeps import LAST, SHOWN, Swept
+from profiler import units
 from profiler.palette import BLUE, GREEN, INK, ORANGE, PINK
 from tinytorch.core.layers import Layer
 
@@ -201,3 +204,38 @@ def factor_waterfall(axes: Axes, log_steps: dict[str, float], title: str) -> Non
     axes.margins(y=0.12)
     axes.set_ylim(bottom=0.85 * least)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def scaling(sweeps: Sequence[Swept]) -> Figure:
+    """A row of panels for each sweep, one for each cost that grows: points, and power laws through all and the last."""
+    columns = max(len(found.costs()) for found in sweeps)
+    figure = Figure(figsize=(4.2 * columns, 3.9 * len(sweeps)), layout="constrained")
+    figure.suptitle("how costs grow", fontsize=13, color=INK)
+    rows = figure.subplots(len(sweeps), columns, squeeze=False)
+    for axes_of, found in zip(rows, sweeps):
+        for axes, name in zip(axes_of, found.costs()):
+            power_law(axes, found, name)
+        for axes in axes_of[len(found.costs()) :]:
+            axes.set_axis_off()
+    return figure
+
+
+def power_law(axes: Axes, found: Swept, name: str) -> None:
+    """Points (size, cost) on logarithmic axes, and the straight lines that were fitted, each over its own points."""
+    sizes, costs = np.array([point.size for point in found.points], float), np.array(found.costs()[name], float)
+    axes.plot(sizes, costs, "o", color=BLUE, markersize=6, zorder=3)
+    for count, style, colour in ((len(sizes), ":", INK), (LAST, "-", ORANGE)):
+        law, x, y = found.fitted(name, count), np.log(sizes[-count:]), np.log(costs[-count:])
+        line = np.exp(y.mean() + law.exponent * (x - x.mean()))
+        which = "all" if count == len(sizes) else f"last {count}"
+        axes.plot(sizes[-count:], line, style, color=colour, linewidth=1.6, label=f"{which}: {law}")
+    axes.set(xscale="log", yscale="log", title=f"{name}: {found.sweep.of}", xlabel=found.sweep.axis)
+    axes.title.set_fontsize(9)
+    ticks = LogLocator(2, numticks=7) if name == "memory" else LogLocator(subs=(1, 2, 5), numticks=8)
+    axes.yaxis.set_major_locator(ticks)
+    axes.yaxis.set_major_formatter(lambda cost, _: SHOWN.get(name, units.count)(cost))
+    axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes], rotation=45)
+    axes.minorticks_off()
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(title="exponent", fontsize=9, title_fontsize=9, frameon=False)

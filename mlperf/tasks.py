@@ -56,7 +56,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "05ca59f6d49402fff8f787d2f00d70cd364c2ce5d2c8b2246a0524769aff040a"
+REFERENCE_CODE_SHA256 = "3d925daa5d0dca8206bc5ab1ce90cf3a2f7e9f4067dc27b030180e79b9acef25"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ Every sentence is made from the figures it names. Left out: doing it (`tinytorch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from profiler import units
 from profiler.report import Line, Report
@@ -29,13 +29,24 @@ def suggestions(report: Report) -> tuple[str, ...]:
             f"{outside:.0%} of a pass are outside ops, in Python: `accelerate` captures the network into a plan, where "
             "nothing runs between the kernels"
         )
-    hottest = sorted(report.grouped(lambda line: line.layer).items(), key=lambda item: -sum(one.ns for one in item[1]))
-    for name, lines in hottest[:MOST]:
-        share = sum(line.ns for line in lines) / report.wall_ns
-        if share > HOT:
-            kind = f" ({lines[0].kind})" if lines[0].kind and lines[0].kind != name else ""
-            said.append(f"{name or 'outside all layers'}{kind}, {share:.0%} of a pass: {sentence(report, lines)}")
-    return tuple(said)
+    layers = {
+        f"{name} ({lines[0].kind})" if lines[0].kind not in ("", name) else name or "outside all layers": lines
+        for name, lines in report.grouped(lambda line: line.layer).items()
+    }
+    spoken = hot(report, layers)
+    if not spoken:  # a deep network, of which no single layer is hot
+        groups = report.grouped(lambda line: line.kind)
+        layers = {
+            f"all {kind}, {len({one.layer for one in lines})} layers": lines for kind, lines in groups.items() if kind
+        }
+        spoken = hot(report, layers)
+    return (*said, *(f"{name}, {share:.0%} of a pass: {sentence(report, layers[name])}" for name, share in spoken))
+
+
+def hot(report: Report, groups: Mapping[str, Sequence[Line]]) -> list[tuple[str, float]]:
+    """The groups that take most of a pass, the hottest first, and their shares of it."""
+    shares = {name: sum(line.ns for line in lines) / report.wall_ns for name, lines in groups.items()}
+    return sorted(((name, share) for name, share in shares.items() if share > HOT), key=lambda one: -one[1])[:MOST]
 
 
 def sentence(report: Report, lines: Sequence[Line]) -> str:
@@ -54,8 +65,10 @@ def sentence(report: Report, lines: Sequence[Line]) -> str:
     if by == "memory":
         moved = units.memory(sum(line.bytes for line in lines))
         if any(line.phase == "forward" and line.arithmetic == "float32" for line in lines):
-            return f"bound by memory, {moved} at {near.removeprefix('at ')}: `quantize` moves a quarter of the bytes, "\
-                "`accelerate` fuses passes over the same numbers"
+            return (
+                f"bound by memory, {moved}, {near}: `quantize` moves a quarter of the bytes, `accelerate` fuses passes "
+                "over the same numbers"
+            )
         return f"bound by memory, {moved}, {near}: fewer channels (`prune`) move less"
     if any(line.arithmetic == "int8" for line in lines):
         return f"bound by compute, {near}, on integers: `prune` leaves less to do"

@@ -1,4 +1,4 @@
-"""What the memory of a model is for: parameters, buffers, gradients, an optimizer's state, activations kept for backward.
+"""What memory is for: parameters, buffers, gradients, an optimizer's state, activations kept for backward.
 
 Found by looking, like a layer's parameters. Memory is counted once however many arrays show it, and whole where only a
 view of it is kept, since the whole is what stays. Left out: Python's own objects (some 500 bytes for an op on the
@@ -68,7 +68,7 @@ class Counted:
     """Memory that was counted, by who owns it."""
 
     def __init__(self) -> None:
-        self.owners: set[int] = set()
+        self.owners: dict[int, np.ndarray] = {}  # kept while counting, or a new array could have an old one's id
 
     def bytes_of(self, values: Iterable[Any]) -> int:
         """Bytes of all arrays in these values, without those counted before."""
@@ -76,7 +76,7 @@ class Counted:
         for array in arrays_in(list(values)):
             owner = owner_of(array)
             if id(owner) not in self.owners:
-                self.owners.add(id(owner))
+                self.owners[id(owner)] = owner
                 total += owner.nbytes
         return total
 

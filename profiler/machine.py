@@ -1,4 +1,4 @@
-"""Which machine this is: the model of its CPU and the sizes of its caches, as the system tells them and never guessed."""
+"""Which machine this is: the model of its CPU and the sizes of its caches, as the system tells them, never guessed."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ afterwards what it was before. Left out: plans (`plans.py`) and scripts (`script
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
@@ -21,8 +20,9 @@ from profiler.ceilings import ceilings
 from profiler.clock import stopwatch, timer, without_gc
 from profiler.doubts import Estimate, doubts
 from profiler.lines import lines
-from profiler.record import Recording, record
+from profiler.record import Recording
 from profiler.report import Memory, Report
+from profiler.timeline import memory_of
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Layer
 from tinytorch.core.optimizers import Optimizer
@@ -55,16 +55,19 @@ class Pass:
         answer = self.model(*self.inputs)
         return answer if self.loss is None else self.loss(answer, self.target)
 
+    def finish(self, loss: Tensor) -> None:
+        """What follows forward: backward, and the step."""
+        loss.backward(None if loss.size == 1 else np.ones_like(loss.data))
+        if self.optimizer is not None:
+            self.optimizer.step()
+
     def __call__(self) -> None:
         if not self.backward:
             with no_grad():
                 self.forward()
             return
         self.model.zero_grad()
-        loss = self.forward()
-        loss.backward(None if loss.size == 1 else np.ones_like(loss.data))
-        if self.optimizer is not None:
-            self.optimizer.step()
+        self.finish(self.forward())
 
 
 def profile(model: Any, *inputs: Any, **options: Any) -> Report:
@@ -145,14 +148,8 @@ def watched_passes(run: Callable[[], Any], model: Layer | None, budget_s: float)
 
 def measured_memory(what: Pass) -> Memory:
     """Where the memory of a pass goes; it is run a few times, traced, and so slowly."""
-    from profiler.timeline import memory_of
-
-    def step() -> Tensor:
-        with nullcontext() if what.backward else no_grad():
-            return what.forward()
-
-    given = [*what.inputs, what.target] if isinstance(what.target, Tensor) else what.inputs
-    return memory_of(step, what.model, what.optimizer, given)
+    finish = what.finish if what.backward else None
+    return memory_of(what.forward, what.model, what.optimizer, finish, given=(*what.inputs, what.target))
 
 
 def report_of(
@@ -162,13 +159,14 @@ def report_of(
     made, inside_ns = lines(watched.recording.calls, watched.recording.table, watched.ends)
     wall, observed = Estimate.of(list(free_ns)), Estimate.of(list(watched.walls_ns))
     outside = median(all_ns - ops_ns for all_ns, ops_ns in zip(watched.walls_ns, inside_ns.tolist()))
+    outside -= max(0.0, observed.median - wall.median)
     said = list(doubts(list(free_ns), calls=1, timer_ns=timer().error_ns, steady=True, compiled=watched.compiled))
     added = observed.median / wall.median - 1
     if added > COSTLY:
         said.append(f"watching adds {added:.0%} to a pass; that is left out of the time outside ops")
     return Report(
         subject=subject, form="eager", passes=len(watched.ends), wall_ns=wall.median, wall_low_ns=wall.low,
-        wall_high_ns=wall.high, observed_ns=observed.median, outside_ns=max(0.0, outside - max(0.0, observed.median - wall.median)), lines=tuple(made),
+        wall_high_ns=wall.high, observed_ns=observed.median, outside_ns=max(0.0, outside), lines=tuple(made),
         memory=memory, doubts=tuple(said), **surroundings(roofline),
     )  # fmt: skip
 

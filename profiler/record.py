@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from tinytorch.core.layers import Layer
-from tinytorch.core.tensor import Tensor
 from tinytorch.engine import dispatch
 from tinytorch.engine.dispatch import Event, Phase
+from tinytorch.engine.names import Names
+from tinytorch.engine.notes import Note
+from tinytorch.engine.watching import Ran, watch_plans
 
 Shape = tuple[int, ...]
 
@@ -44,7 +46,7 @@ class Call(NamedTuple):
     kernels: tuple[str, ...]
     flops: int
     operations: int
-    arithmetic: str
+    arithmetic: Literal["float32", "int8"]
     bytes: int
 
 
@@ -62,7 +64,7 @@ class Row(NamedTuple):
     kernels: tuple[str, ...]
     flops: int
     operations: int
-    arithmetic: str
+    arithmetic: Literal["float32", "int8"]
     bytes: int
     start_ns: int
     ns: int
@@ -86,7 +88,7 @@ class Recording:
         self.began_ns = self.ended_ns = 0
         self._names = Names(model)
         self._known: dict[tuple, int] = {}
-        self._makers: dict[int, tuple[str, str]] = {}  # id of an op's result -> layer and kind, while it lives
+        self._plans: dict[int, tuple[int, tuple[Note, ...]]] = {}  # id of a plan's notes -> number of its first call
 
     @property
     def rows(self) -> list[Row]:
@@ -106,7 +108,7 @@ class Recording:
     @contextmanager
     def on(self) -> Iterator[None]:
         """Watch the block; what several blocks do is kept behind one another."""
-        with dispatch.watch(self.watch):
+        with dispatch.watch(self.watch), watch_plans(self.watch_plan):
             self.began_ns = self.began_ns or perf_counter_ns()
             try:
                 yield
@@ -116,16 +118,12 @@ class Recording:
 
     def watch(self, event: Event) -> None:
         """Keep one event. Holds no array, so memory is freed as it would be without recording."""
-        op, arrays, params, out, start_ns, end_ns, scope, root, phase, source = event
-        if phase == "forward":
-            where = self._names.of_layer(scope, root)
-            self._makers[id(out)] = where
-        elif phase == "backward":
-            where = self._makers.get(id(source), OUTSIDE)
-        else:
-            where = self._names.of_parameter(arrays[0])
-        signature = [None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]
-        packed = [id(a) for a in arrays if dispatch.is_packed(a)]
+        op, arrays, params, out, start_ns, end_ns, _, _, phase, _ = event
+        where = self._names.of(event)
+        signature: list[Any] = [None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]
+        packed = [id(a) for a in arrays if type(a) is not np.ndarray and a is not None]
+        if op.flops_of_values:
+            signature.append((op.flops(event.out, *arrays, **params),))
         key: tuple = (op, where, phase, *signature, *packed, *params.items())
         try:
             index = self._known.get(key)
@@ -137,48 +135,17 @@ class Recording:
             self.calls.append(described(event, *where))
         self.events.extend((index, start_ns, end_ns, get_ident()))
 
-
-OUTSIDE = ("", "")
-
-
-class Names:
-    """Which layer something belongs to: dotted name and class.
-
-    Names are those within `model`. Without one they are those within the outermost layer that was running, behind its
-    class: `GPT.blocks.0.mlp`, and `Sequential#2.0` for the second of that class. A layer of no known model has its
-    class for a name.
-    """
-
-    def __init__(self, model: Layer | None) -> None:
-        self.model = model
-        self.roots: dict[int, Layer] = {}  # kept, so that no id is used twice
-        self.layers: dict[int, tuple[str, str]] = {}
-        self.parameters: dict[int, tuple[str, str]] = {}
-        if model is not None:
-            self.learn(model, "")
-
-    def learn(self, root: Layer, prefix: str) -> None:
-        self.roots[id(root)] = root
-        for name, layer in root.named_modules(prefix):
-            where = self.layers.setdefault(id(layer), (name, type(layer).__name__))
-            for value in vars(layer).values():
-                if isinstance(value, Tensor):
-                    self.parameters.setdefault(id(value.data), where)
-
-    def of_layer(self, scope: Any, root: Any) -> tuple[str, str]:
-        if scope is None:
-            return OUTSIDE
-        where = self.layers.get(id(scope))
-        if where is None and self.model is None and id(root) not in self.roots:
-            kind = type(root).__name__
-            same = 1 + sum(type(other).__name__ == kind for other in self.roots.values())
-            self.learn(root, kind if same == 1 else f"{kind}#{same}")
-            where = self.layers.get(id(scope))
-        kind = type(scope).__name__
-        return where or (kind, kind)
-
-    def of_parameter(self, array: Any) -> tuple[str, str]:
-        return self.parameters.get(id(array), OUTSIDE)
+    def watch_plan(self, ran: Ran) -> None:
+        """Keep the steps of a plan or captured step that ran; they are named as within its own model."""
+        if id(ran.notes) not in self._plans:
+            self._plans[id(ran.notes)] = len(self.calls), ran.notes
+            self.calls += [Call(**note._asdict()) for note in ran.notes]
+        first = self._plans[id(ran.notes)][0]
+        events = np.empty((len(ran.notes), FIELDS), np.int64)
+        events[:, 0] = np.arange(first, first + len(events))
+        events[:, 1], events[:, 2] = ran.spans_ns
+        events[:, 3] = get_ident()
+        self.events.frombytes(events.tobytes())
 
 
 def described(event: Event, layer: str, kind: str) -> Call:

@@ -105,7 +105,8 @@ class Total(Data):
 
     @classmethod
     def of(cls, name: str, lines: list[Line], kind: str = "") -> Total:
-        sums = {key: sum(getattr(line, key) for line in lines) for key in ("calls", "flops", "operations", "bytes", "ns")}
+        keys = ("calls", "flops", "operations", "bytes", "ns")
+        sums = {key: sum(getattr(line, key) for line in lines) for key in keys}
         return cls(name=name, kind=kind, **sums)
 
 
@@ -174,18 +175,23 @@ class Report(Data):
         try:
             raw = json.loads(Path(path).read_bytes())
         except ValueError as error:
-            raise ReportError(f"{path}: not JSON ({error}); make a report with: python -m profiler cnn -o {path}") from None
+            raise ReportError(
+                f"{path}: not JSON ({error}); make a report with: python -m profiler cnn -o {path}"
+            ) from None
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if version != SCHEMA_VERSION:
             raise ReportError(
-                f"{path}: its schema_version is {version!r}, this profiler reads {SCHEMA_VERSION}; profile again to compare"
+                f"{path}: its schema_version is {version!r}, this profiler reads {SCHEMA_VERSION}; profile again to "
+                "compare"
             )
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise ReportError(f"{path}: {where}: {first['msg']}; the file is damaged or was edited: profile again") from None
+            raise ReportError(
+                f"{path}: {where}: {first['msg']}; the file is damaged or was edited: profile again"
+            ) from None
 
     def suggestions(self) -> tuple[str, ...]:
         """What bounds the hottest layers, and which stage would help, in sentences."""

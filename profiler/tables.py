@@ -52,8 +52,8 @@ def heading(report: Report) -> str:
 def layers_table(report: Report) -> str:
     """A row for each layer, one for the time outside ops, and their sum."""
     present = [phase for phase in PHASES if any(line.phase == phase for line in report.lines)]
-    groups = sorted(report.grouped(lambda line: line.layer).items(), key=lambda item: -sum(one.ns for one in item[1]))
-    shown = {name for name, _ in groups[:MOST_ROWS]}
+    groups = report.by_layer()
+    shown = {total.name for total in sorted(groups, key=lambda total: -total.ns)[:MOST_ROWS]}
     rows = []
     for name, lines in report.grouped(lambda line: line.layer).items():
         if name in shown:
@@ -150,7 +150,7 @@ def memory_table(memory: Memory) -> str:
     rows = [row for row in rows if getattr(memory, f"{row[0]}_bytes")]
     at = memory.at_peak
     if at is not None:
-        rows.append(("at the peak", f"{at.op}", f"{at.phase} of {at.layer or 'no layer'}"))
+        rows.append(("at the peak", "", f"{at.op}, {at.phase} of {at.layer or 'no layer'}"))
     return tabulate(rows, ("memory", "bytes", ""), colalign=("left", "right", "left"), disable_numparse=True)
 
 
@@ -174,8 +174,9 @@ def comparison(before: Report, after: Report) -> str:
     if before.memory is not None and after.memory is not None:
         whole.append(row("peak memory", before.memory.peak_bytes, after.memory.peak_bytes, units.memory))
     mine, theirs = ({total.name: total.ns for total in report.by_layer()} for report in (before, after))
-    layers = [row(name or "(no layer)", ns, theirs[name], units.duration) for name, ns in mine.items() if name in theirs]
-    alone = [name for name in {**mine, **theirs} if (name in mine) != (name in theirs)]
+    both = [name for name in mine if name in theirs]
+    layers = [row(name or "(no layer)", mine[name], theirs[name], units.duration) for name in both]
+    alone = [name or "(no layer)" for name in {**mine, **theirs} if (name in mine) != (name in theirs)]
     headers = ("", f"A: {before.subject}, {before.form}", f"B: {after.subject}, {after.form}", "A / B")
     align = ("left", "right", "right", "right")
     parts = [tabulate(whole, headers, colalign=align, disable_numparse=True)]

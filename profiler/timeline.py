@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from profiler.holdings import Holdings, holdings
 from profiler.memory import peak_memory, settle_peaks
-from profiler.record import FIELDS, Recording, record
+from profiler.record import Recording, record
 from profiler.report import Memory, Moment
+from tinytorch.core.autograd import no_grad
 from tinytorch.core.layers import Layer
 from tinytorch.core.optimizers import Optimizer
 from tinytorch.core.tensor import Tensor
@@ -33,30 +32,41 @@ class Timeline:
         self.window = window
         self.peak_bytes = 0
         self._recording = Recording(model)
-        self._levels = array("q")  # two for each event: live after it, the most while it ran
-        self._base_bytes = tracemalloc.get_traced_memory()[0]  # what was there before, and what watching adds to it
-        settle_peaks()
+        self._levels = array("q")  # two for each event: live after it, the most since the one before
 
     def watch(self, event: dispatch.Event) -> None:
-        live_bytes, peak_bytes = tracemalloc.get_traced_memory()[0], self.settle()
+        """Keep what an event leaves, and raise the window's base by what keeping it takes.
+
+        Between the two looks at the traced memory no number may be left in a variable: it would be counted, and freed.
+        """
+        base_bytes = self.window.before_bytes
+        self._levels.append(tracemalloc.get_traced_memory()[0] - base_bytes)
+        self._levels.append(self.most_since())
         self._recording.watch(event)
-        self._levels.extend((live_bytes - self._base_bytes, peak_bytes))
-        self._base_bytes += tracemalloc.get_traced_memory()[0] - live_bytes
+        self.window.before_bytes += tracemalloc.get_traced_memory()[0] - base_bytes - self._levels[-2]
         tracemalloc.reset_peak()
 
-    def settle(self) -> int:
-        """The most there was since the last time."""
-        peak_bytes = settle_peaks() - self._base_bytes
-        self.peak_bytes = max(self.peak_bytes, peak_bytes)
-        return peak_bytes
+    def most_since(self) -> int:
+        """The most there was since this was asked last."""
+        settle_peaks()
+        most, self.window.peak_bytes = self.window.peak_bytes, 0
+        self.peak_bytes = max(self.peak_bytes, most)
+        return most
+
+    def end(self) -> None:
+        """What came after the last op is its own too, so that a peak is always some op's."""
+        most = self.most_since()
+        if self._levels:
+            self._levels[-1] = max(self._levels[-1], most)
+        self.window.peak_bytes = self.peak_bytes
 
     @property
     def moments(self) -> tuple[Moment, ...]:
-        """One for each op, in the order they ended. What Python did before an op counts as the op's."""
+        """One for each op, in the order they ended. What Python does before an op, or after the last, is the op's."""
         calls, events, levels = self._recording.calls, self._recording.table.tolist(), self._levels
         return tuple([
-            Moment(at_ns=end_ns, layer=calls[i].layer, phase=calls[i].phase, op=calls[i].op, bytes=live, peak_bytes=peak)
-            for (i, _, end_ns, _), live, peak in zip(events, levels[::2], levels[1::2])
+            Moment(at_ns=at_ns, layer=calls[i].layer, phase=calls[i].phase, op=calls[i].op, bytes=live, peak_bytes=peak)
+            for (i, _, at_ns, _), live, peak in zip(events, levels[::2], levels[1::2])
         ])  # fmt: skip
 
 
@@ -71,39 +81,44 @@ def record_memory(model: Layer | None = None) -> Iterator[Timeline]:
             try:
                 yield timeline
             finally:
-                timeline.settle()
+                timeline.end()
 
 
 def memory_of(
-    step: Callable[[], Any], model: Layer | None = None, optimizer: Optimizer | None = None, given: Iterable[Any] = (),
-    plan: Any = None,
+    forward: Callable[[], Any], model: Layer | None = None, optimizer: Optimizer | None = None,
+    finish: Callable[[Any], None] | None = None, given: Iterable[Any] = (), plan: Any = None,
 ) -> Memory:  # fmt: skip
     """Where the memory of one step goes.
 
-    `step` runs forward and returns the loss, or an answer; then its backward is run here. Where it returns anything
-    else, or nothing was recorded, as in `no_grad()`, what it did is all. It is called three times: once to compile,
-    once so that the last finds everything as after a step before; so whatever it changes, it changes three times.
-    `given` are arrays and tensors the step is about, such as the batch, which are no activations. `plan` is a `Plan` or
-    captured `Step` that it runs, for its arena and constants.
+    `finish` takes what `forward` returned, such as the loss, and does what follows: backward, and an update. Without
+    it forward is all, and nothing is recorded for gradients. The step is run three times, and what it changes, it
+    changes three times: once to compile; once so that the last finds everything as after a step before. Each begins
+    without gradients; those that parameters had before are put back at the end.
 
-    The gradients of the model's parameters start from none, and are put back afterwards. The optimizer takes no step
-    unless `step` lets it: its figure is what it holds.
+    `given` are arrays and tensors the step is about, such as the batch, which are no activations. `plan` is the `Plan`
+    or captured `Step` that it runs, for its arena and constants.
     """
     parameters, given = [] if model is None else model.parameters(), list(given)
     before = [p.grad for p in parameters]
 
     def observed() -> tuple[Timeline, Holdings, Holdings]:
+        forget(parameters)
         with record_memory(model) as timeline:
-            result = forward(step, parameters)
-            timeline.settle()
-            held = holdings(model, optimizer, result if isinstance(result, Tensor) and result.requires_grad else None, given)
+            result = recorded(forward, finish)
+            timeline.most_since()
+            held = holdings(model, optimizer, result if finish and isinstance(result, Tensor) else None, given)
             tracemalloc.reset_peak()  # looking is not part of the step
-            backward(result)
+            if finish is not None:
+                finish(result)
         return timeline, held, holdings(model, optimizer)
 
     try:
         with record(model):  # whoever is watched takes the long way through the seam, which may compile more
-            backward(forward(step, parameters))
+            forget(parameters)
+            result = recorded(forward, finish)
+            if finish is not None:
+                finish(result)
+            del result
         with peak_memory():
             observed()
             timeline, held, after = observed()
@@ -123,13 +138,14 @@ def memory_of(
     )
 
 
-def forward(step: Callable[[], Any], parameters: list[Tensor]) -> Any:
+def forget(parameters: list[Tensor]) -> None:
     for p in parameters:
         p.grad = None
-    return step()
 
 
-def backward(result: Any) -> None:
-    """Backward where something was recorded, of the sum of all elements."""
-    if isinstance(result, Tensor) and result.requires_grad:
-        result.backward(np.ones(result.shape, result.dtype))
+def recorded(forward: Callable[[], Any], finish: Any) -> Any:
+    """What forward returns; with its tape where somebody will walk it."""
+    if finish is not None:
+        return forward()
+    with no_grad():
+        return forward()

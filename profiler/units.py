@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+LARGE = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))
 
 
 def duration(ns: float) -> str:
-    """A time with three significant figures."""
+    """A time with three significant figures; nothing is 0 s."""
+    if not ns:
+        return "0 s"
     scale, unit = next(((scale, unit) for scale, unit in UNITS if ns >= scale), UNITS[-1])
     return f"{figures(ns / scale)} {unit}"
 
@@ -20,7 +23,7 @@ def count(value: float) -> str:
     """A number of things: exact below ten thousand, then three significant figures and k, M, G or T."""
     if abs(value) < 10_000:
         return f"{value:,.0f}"
-    scale, unit = next((scale, unit) for scale, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= scale)
+    scale, unit = next((scale, unit) for scale, unit in LARGE if value >= scale)
     return f"{figures(value / scale)} {unit}"
 
 

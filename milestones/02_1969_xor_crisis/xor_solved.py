@@ -10,16 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from milestones import plots, report
-from tinytorch import Sequential, datasets, models
+from milestones import plots, script
+from milestones.report import Findings, Study, training_case
+from milestones.run import Achievement, Milestone, Run
+from milestones.sweeps import Case, Sweep
+from profiler import units
+from tinytorch import Linear, Sequential, Sigmoid, Tanh, datasets, models
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.losses import BinaryCrossEntropyLoss
 from tinytorch.core.optimizers import AdamW
 from tinytorch.core.training import Trainer
 
 STARTS = 10
+BATCH = 50
 
-MILESTONE = report.Milestone(
+MILESTONE = Milestone(
     name="xor",
     title="1969: the XOR crisis, and the way out",
     claim=f"2-4-1 classifies 100 % of noisy XOR test points from each of {STARTS} seeds, where a single layer fails",
@@ -30,12 +35,15 @@ MILESTONE = report.Milestone(
 )
 
 
-def trained(run: report.Run, model: Sequential, data: datasets.Split, seed: int, label: str) -> list[float]:
+def trained(run: Run, model: Sequential, data: datasets.Split, seed: int, label: str) -> list[float]:
     """Train the model on XOR; return the losses."""
     targets = data.y_train[:, None].astype(np.float32)
-    batches = DataLoader(TensorDataset(data.x_train, targets), batch_size=50, shuffle=True, seed=seed)
-    optimizer = AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
-    return run.train(Trainer(model, optimizer, BinaryCrossEntropyLoss()), batches, label)
+    batches = DataLoader(TensorDataset(data.x_train, targets), batch_size=BATCH, shuffle=True, seed=seed)
+    return run.train(trainer_of(model), batches, label)
+
+
+def trainer_of(model: Sequential) -> Trainer:
+    return Trainer(model, AdamW(model.parameters(), lr=0.1, weight_decay=0.1), BinaryCrossEntropyLoss())
 
 
 def accuracy(model: Sequential, data: datasets.Split) -> float:
@@ -43,7 +51,7 @@ def accuracy(model: Sequential, data: datasets.Split) -> float:
     return float((predicted == data.y_test).mean())
 
 
-def achieve(run: report.Run) -> report.Achievement:
+def achieve(run: Run) -> Achievement:
     data = datasets.load("xor")
     np.random.seed(run.seed)
     line = models.perceptron()
@@ -69,8 +77,40 @@ def achieve(run: report.Run) -> report.Achievement:
     )
     plots.loss_curve(curve, {"2-4-1, mean of the seeds": np.mean(losses, axis=0), "single layer": line_losses})
     run.save_plot("xor", figure)
-    return report.Achievement(nets[0], data.x_test[:1], worst, {"single_layer": single, "accuracies": accuracies})
+    x, y = data.x_train[:BATCH], data.y_train[:BATCH, None].astype(np.float32)
+    study = Study(trainer_of(nets[0]), x, y, data.x_test[:1], 1969, [WIDER], questions,
+                  {"shown": run.length * len(data.x_train)})  # fmt: skip
+    extra = {"single_layer": single, "accuracies": accuracies}
+    return Achievement(nets[0], data.x_test[:1], worst, extra, study)
+
+
+def wider(hidden: int) -> Case:
+    """A step of 2-hidden-1, on points drawn at random."""
+    rng = np.random.default_rng(0)
+    model = Sequential(Linear(2, hidden), Tanh(), Linear(hidden, 1), Sigmoid())
+    x = rng.standard_normal((BATCH, 2), np.float32)
+    return training_case(trainer_of(model), x, (x[:, :1] * x[:, 1:] < 0).astype(np.float32))
+
+
+WIDER = Sweep("hidden units", f"a step of training on {BATCH} points", (4, 16, 64, 256, 1024, 4096), wider)
+
+
+def questions(found: Findings) -> list[str]:
+    wide, query = found.scaling[0], found.passes["one query"]
+    first, last = wide.points[0], wide.points[-1]
+    weights, shown = found.ours["parameters"], found.ours["shown"]
+    return [
+        f"A single layer needs 3 weights, this net {weights:.0f} and {query.flops} FLOPs: of the lines that it draws, "
+        "which would you take away first, and what is then the most that can be right?",
+        f"Activations held for backward take {units.memory(found.held('activation'))}, parameters "
+        f"{units.memory(found.held('parameter'))}. Why does the perceptron's own rule need none of the former?",
+        f"{first.size} hidden units take {units.duration(first.ns)} a step, {last.size:,} take "
+        f"{units.duration(last.ns)}: {last.ns / first.ns:.3g} times as long for {last.flops / first.flops:,.0f} times "
+        "the FLOPs. How wide could the net have been at hardly any cost?",
+        f"{shown:,.0f} noisy examples were shown to each net, {found.then('shown'):,.0f} corners to that of 1986. "
+        "Which of the two would a net that only remembers its examples pass?",
+    ]
 
 
 if __name__ == "__main__":
-    sys.exit(report.main(MILESTONE, achieve))
+    sys.exit(script.main(MILESTONE, achieve))

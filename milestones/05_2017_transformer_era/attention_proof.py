@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from milestones import language, plots, report
-from tinytorch import datasets, models
+from milestones import language, plots, script
+from milestones.run import Achievement, Milestone, Run
+from tinytorch import GPT, datasets, models
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.losses import answer_loss
 
@@ -20,7 +21,7 @@ LONGEST = 16  # letters of a question, and tokens of each answer
 EVERY = 50  # steps, after which the loss on test strings is drawn
 SIGNS = "·abcdefghijklmnopqrstuvwxyz|"  # of padding, letters and separator
 
-MILESTONE = report.Milestone(
+MILESTONE = Milestone(
     name="transformer",
     title="2017: attention",
     claim="two layers write at least 99 % of 500 unseen strings of 4 to 16 letters backwards, without a single mistake",
@@ -39,7 +40,7 @@ def on_the_line(maps: list[np.ndarray], answers: np.ndarray) -> np.ndarray:
     return np.moveaxis(looked, 2, 1)[:, :, answers != 0].mean(-1)
 
 
-def achieve(run: report.Run) -> report.Achievement:
+def achieve(run: Run) -> Achievement:
     data = datasets.load("reversal")
     np.random.seed(run.seed)
     model = models.transformer()
@@ -72,8 +73,14 @@ def achieve(run: report.Run) -> report.Achievement:
         drawn.set(xlabel=f"looks at (head {head + 1} of layer {layer + 1})", ylabel="to write")
     run.save_plot("reversal", figure)
     extra = {"held_out_loss": curve.watched[run.length], "weight_on_the_letter": round(float(shares.max()), 4)}
-    return report.Achievement(model, data.x_test[:1], float(right.mean()), extra)
+    study = language.study(trainer, *strings[: HOW.batch_size], data.x_test[:1], longer)
+    return Achievement(model, data.x_test[:1], float(right.mean()), extra, study)
+
+
+def longer(context: int) -> GPT:
+    """The same network for longer strings."""
+    return GPT(28, 64, 2, 4, context)
 
 
 if __name__ == "__main__":
-    sys.exit(report.main(MILESTONE, achieve))
+    sys.exit(script.main(MILESTONE, achieve))

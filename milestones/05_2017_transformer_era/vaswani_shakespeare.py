@@ -14,7 +14,8 @@ from pathlib import Path
 import attention_proof  # of this folder
 import numpy as np
 
-from milestones import language, plots, report
+from milestones import language, plots, script
+from milestones.run import Achievement, Milestone, Run
 from profiler import clock
 from tinytorch import datasets, models
 from tinytorch.core.losses import CrossEntropyLoss
@@ -30,7 +31,7 @@ WINDOW = 48  # characters that are read again where a text fills the model's pos
 SHOWN = 24  # characters on the maps of attention
 ROUNDS = 7  # of timing each way to write: six are the fewest that give an interval
 
-MILESTONE = report.Milestone(
+MILESTONE = Milestone(
     name="gpt-shakespeare",
     title="2017 to 2019: the transformer era",
     claim="a GPT of 0.8 million parameters predicts the characters of unseen Shakespeare with a loss of at most 1.80",
@@ -40,10 +41,11 @@ MILESTONE = report.Milestone(
     folder=Path(__file__).parent,
     unit="steps",
     is_loss=True,
+    needs="tinyshakespeare",
 )
 
 
-def achieve(run: report.Run) -> report.Achievement:
+def achieve(run: Run) -> Achievement:
     text = datasets.tinyshakespeare()
     tokenizer = CharTokenizer()
     tokenizer.build_vocab(text.train)
@@ -86,7 +88,13 @@ def achieve(run: report.Run) -> report.Achievement:
     draw_attention(run, model, tokenizer, validation[:SHOWN])
     extra = {"sample": sample, "tokens_per_s": {way: round(speed) for way, speed in speeds.items()},
              "same_text": same, "windows": len(x), "text_sha256": text.sha256}  # fmt: skip
-    return report.Achievement(model, x[:1], reached, extra)
+    study = language.study(trainer, x[: HOW.batch_size], y[: HOW.batch_size], x[:1], longer)
+    return Achievement(model, x[:1], reached, extra, study)
+
+
+def longer(context: int) -> GPT:
+    """The same network for longer texts."""
+    return GPT(66, 128, 4, 4, context, positions="rotary", start="pytorch")
 
 
 def writing_speeds(model: GPT, prompt: np.ndarray) -> tuple[dict[str, float], bool]:
@@ -108,7 +116,7 @@ def writing_speeds(model: GPT, prompt: np.ndarray) -> tuple[dict[str, float], bo
     return {way: 1e9 * count / time.median_ns for way, time in times.items()}, len(texts) == 1
 
 
-def draw_attention(run: report.Run, model: GPT, tokenizer: CharTokenizer, ids: np.ndarray) -> None:
+def draw_attention(run: Run, model: GPT, tokenizer: CharTokenizer, ids: np.ndarray) -> None:
     """Where each head of each layer looks, while the model reads a few characters."""
     signs = ["↵" if sign == "\n" else "␣" if sign == " " else sign for sign in tokenizer.decode(ids)]
     figure, axes = plots.grid("where each head looks", model.num_layers, model.num_heads)
@@ -119,4 +127,4 @@ def draw_attention(run: report.Run, model: GPT, tokenizer: CharTokenizer, ids: n
 
 
 if __name__ == "__main__":
-    sys.exit(report.main(MILESTONE, achieve, instead=(attention_proof.MILESTONE, attention_proof.achieve)))
+    sys.exit(script.main(MILESTONE, achieve, instead=(attention_proof.MILESTONE, attention_proof.achieve)))

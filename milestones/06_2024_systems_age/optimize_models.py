@@ -10,30 +10,35 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+import systems_report  # of this folder
 from tabulate import tabulate
 from tqdm import tqdm
 
 from kernels.threads import set_num_threads
 from milestones import plots, report
+from milestones.options import EXIT_CODES, NO_REPORT, writable
+from milestones.run import Claim, Run
 from mlperf import pipeline
 from mlperf.__main__ import compile_all
 from mlperf.harness import Arm, Effort, compare, single_queries
 from mlperf.metrics import Score
 from mlperf.report import times, waterfall
 from mlperf.tasks import TASKS, Task
+from profiler.clock import stopwatch
 from profiler.cost import flops
 from tinytorch import weights
+from tinytorch.core.layers import Layer
 from tinytorch.core.training import NonFiniteLoss
 
 JUDGED, FASTER, SMALLER, KEPT_PERCENT = "cnn", 12, 8, 99
-TITLE = "2024: the systems age"
-CLAIM = (
+MILESTONE = Claim(
+    "systems_age",
+    "2024: the systems age",
     f"quantising, pruning, caching and accelerating make the {JUDGED} at least {FASTER}x faster and {SMALLER}x smaller "
-    f"and keep {KEPT_PERCENT} % of its right answers"
+    f"and keep {KEPT_PERCENT} % of its right answers",
 )
 BATCH = 64
 FULL = Effort(workers=1, pairs=15, block_ns=20_000_000, queries=512)
@@ -56,7 +61,10 @@ class Side(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of one network. `speedup` and `throughput` are medians over pairs of blocks timed in turns."""
+    """What became of one network. `speedup` and `throughput` are medians over pairs of blocks timed in turns.
+
+    `model` is the network as it was read back.
+    """
 
     task: Task
     rows: list[pipeline.Row]
@@ -64,6 +72,7 @@ class Result(NamedTuple):
     after: Side
     speedup: float
     throughput: float
+    model: Layer
 
     @property
     def smaller(self) -> float:
@@ -115,7 +124,7 @@ def optimise(task: Task, effort: Effort, folder: Path, bar: tqdm) -> Result:
         p50, p90 = np.percentile(latencies[f"{side}_ns"], [50, 90]) / 1000
         sides.append(Side(float(p50), float(p90), BATCH / ns * 1e9, on_disk, meter.score(arm).correct or 0))
     done("measured")
-    return Result(task, rows, sides[0], sides[1], speedup, throughput)
+    return Result(task, rows, sides[0], sides[1], speedup, throughput, model)
 
 
 def table(results: list[Result]) -> str:
@@ -167,11 +176,11 @@ def stage_points(result: Result) -> list[tuple[str, float, int]]:
     return points
 
 
-def draw(run: report.Run, results: list[Result]) -> None:
-    figure, (axes,) = plots.panels(f"{TITLE}: smaller and faster, stage by stage", 1, [1.8])
+def draw(run: Run, results: list[Result]) -> None:
+    figure, (axes,) = plots.panels(f"{MILESTONE.title}: smaller and faster, stage by stage", 1, [1.8])
     plots.pareto(axes, {result.task.name: stage_points(result) for result in results}, "latency of one example, bytes")
     run.save_plot("pareto", figure)
-    figure, panels = plots.panels(f"{TITLE}: what each stage multiplied the speed by", len(results))
+    figure, panels = plots.panels(f"{MILESTONE.title}: what each stage multiplied the speed by", len(results))
     for axes, result in zip(panels, results):
         plots.factor_waterfall(axes, dict(log_steps(result)), f"{result.task.name}: {times(result.speedup)} measured")
     run.save_plot("waterfall", figure)
@@ -179,19 +188,27 @@ def draw(run: report.Run, results: list[Result]) -> None:
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=f"{TITLE}. {CLAIM[0].upper()}{CLAIM[1:]}.",
-        epilog=f"{EXAMPLES}\n{report.EXIT_CODES}",
+        description=f"{MILESTONE.title}. {MILESTONE.claim[0].upper()}{MILESTONE.claim[1:]}.",
+        epilog=f"{EXAMPLES}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="measure briefly; the same claim decides the exit code")
     parser.add_argument(
-        "--output", type=report.writable, metavar="DIR", default=Path(__file__).parent / "output",
+        "--output", type=writable, metavar="DIR", default=Path(__file__).parent / "output",
         help="where plots and optimised weights are written (default: output, beside this script)",
     )  # fmt: skip
+    parser.add_argument("--no-report", dest="report", action="store_false", help=NO_REPORT)
     return parser.parse_args(argv)
 
 
-def line(run: report.Run, results: list[Result], met: bool, quick: bool) -> dict[str, Any]:
+def verdict(judged: Result) -> str:
+    """What was reached of the claim, and what it requires."""
+    kept = judged.after.correct / judged.before.correct
+    reached = f"{times(judged.speedup)} faster ({FASTER}x required), {times(judged.smaller)} smaller ({SMALLER}x)"
+    return f"{JUDGED} {reached}, {kept:.2%} of the right answers ({KEPT_PERCENT} %)"
+
+
+def line(run: Run, results: list[Result], judged: Result, found: dict[str, Any]) -> dict[str, Any]:
     """What a program wants to know."""
     models = {
         result.task.name: {
@@ -207,22 +224,29 @@ def line(run: report.Run, results: list[Result], met: bool, quick: bool) -> dict
         for result in results
     }
     return {
-        "milestone": "systems_age", "claim": CLAIM, "met": met, "quick": quick, "seconds": round(run.seconds, 3),
-        "models": models, "plots": run.plots,
+        "milestone": MILESTONE.name, "claim": MILESTONE.claim, "verdict": verdict(judged), "met": judged.met,
+        "quick": run.quick, "seconds": round(run.seconds, 3), "models": models, "plots": run.plots, **found,
     }  # fmt: skip
+
+
+def explained(judged: Result, run: Run) -> dict[str, Any]:
+    """Print the report of the judged network, before and after; returns its figures."""
+    task = judged.task
+    found = systems_report.findings(task.reference(), judged.model, task.data.x_test, judged.after.bytes, run)
+    return report.shown(found, systems_report.questions(found), run)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Optimise, measure, show; returns the exit code."""
     options = parsed(argv)
-    run, results = report.Run(seed=0, length=0, output=options.output), []
+    run, results = Run(0, 0, options.output, options.quick), []
     try:
-        print(f"{TITLE}\n{CLAIM}", flush=True)
+        print(f"{MILESTONE.title}\n{MILESTONE.claim}", flush=True)
         compile_all()
         set_num_threads(1, blas=1)
-        start = perf_counter()
+        took = stopwatch()
         for task in (task for task in TASKS.values() if task.answering.output_tokens is None):  # texts: `mlperf`
-            with tqdm(total=len(pipeline.STAGES) + 1, desc=task.name, unit="stage", dynamic_ncols=True) as bar:
+            with took, tqdm(total=len(pipeline.STAGES) + 1, desc=task.name, unit="stage", dynamic_ncols=True) as bar:
                 result = optimise(task, QUICK if options.quick else FULL, options.output, bar)
             results.append(result)
             tests, right = len(task.data.y_test), result.before.correct
@@ -230,23 +254,21 @@ def main(argv: list[str] | None = None) -> int:
             yardstick = Score(right / tests, tests, right), result.before.bytes, work
             print(f"\n{task.name}\n{waterfall(result.rows, yardstick)}")
             print(f"shares of the speed-up: {shares(result)}\n\n{table([result])}", flush=True)
-        run.seconds = perf_counter() - start
+        run.seconds = took.seconds
         draw(run, results)
+        judged = next(result for result in results if result.task.name == JUDGED)
+        print(f"\nbefore and after\n{table(results)}", flush=True)
+        found = explained(judged, run) if options.report else {}
     except KeyboardInterrupt:
         print("\nsystems_age: interrupted, nothing half written", file=sys.stderr)
         return 130
     except (NonFiniteLoss, OSError, ValueError) as error:
         print(f"\nsystems_age: {error}", file=sys.stderr)
         return 1
-    judged = next(result for result in results if result.task.name == JUDGED)
-    print(f"\nbefore and after\n{table(results)}")
     for plot in run.plots:
         print(f"  {'plot':<12} {plot}")
-    kept = judged.after.correct / judged.before.correct
-    reached = f"{times(judged.speedup)} faster ({FASTER}x required), {times(judged.smaller)} smaller ({SMALLER}x)"
-    answered = f"{kept:.2%} of the right answers ({KEPT_PERCENT} %)"
-    print(f"claim {'met' if judged.met else 'NOT met'}: {JUDGED} {reached}, {answered}")
-    print(json.dumps(line(run, results, judged.met, options.quick), separators=(",", ":")), flush=True)
+    print(f"claim {'met' if judged.met else 'NOT met'}: {verdict(judged)}")
+    print(json.dumps(line(run, results, judged, found), separators=(",", ":")), flush=True)
     return 0 if judged.met else 1
 
 

@@ -393,14 +393,14 @@ def test_a_second_thread_is_refused_and_changes_nothing():
     model, optimizer = small()
     x, y = batch()
     step = tinytorch.compile_step(model, optimizer, CrossEntropyLoss(), x, y)
-    running, done, execute = threading.Event(), threading.Event(), step._linked.run
+    running, done, execute = threading.Event(), threading.Event(), step.linked.run
 
     def slow() -> None:
         running.set()
         done.wait(10)
         execute()
 
-    step._linked.run = slow
+    step.linked.run = slow
     first = threading.Thread(target=step, args=(x, y))
     first.start()
     assert running.wait(10)
@@ -410,7 +410,7 @@ def test_a_second_thread_is_refused_and_changes_nothing():
     assert optimizer.step_count == 1 and all((before[n] == v).all() for n, v in model.state_dict().items())
     done.set()
     first.join()
-    step._linked.run = execute
+    step.linked.run = execute
     step(x, y)
     assert optimizer.step_count == 2
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import elementwise, layout, program, registry
+from kernels import elementwise, layout, registry, symbols
 from kernels.program import Builder, Ref, channels_last_strides
 from tests.kernels.running import GUARD, Guarded, normal
 
@@ -121,7 +121,7 @@ def test_little_work_stays_on_one_thread():
     unary(build, "neg", x)
     unary(build, "neg", build.input((10,)))
     large, small = build.steps
-    assert small.parts == 1 and large.parts == 10_000_000 * 0.2 // program.MIN_PART_NS
+    assert small.parts == 1 and large.parts == 10_000_000 * 0.2 // symbols.MIN_PART_NS
 
 
 def test_refs_know_their_layout():

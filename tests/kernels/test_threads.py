@@ -86,6 +86,6 @@ def test_a_number_of_threads_for_a_while():
 
 @pytest.mark.parametrize("n", (0, 10_000))
 def test_numbers_that_cannot_be_had_are_refused(n):
-    says = rf"threads: {n} asked for, and this process may have 1 to \d+; ask for one of these, or set NUMBA_NUM_THREADS"
+    says = rf"threads: {n} asked for, and this process may have 1 to \d+; ask for one of these, or set NUMBA_NUM_T"
     with pytest.raises(ValueError, match=says), threads.exactly(n):
         pass

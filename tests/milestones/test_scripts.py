@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milestones import report
+from milestones import eras
+from milestones.run import Run
+from milestones.script import main as run_script
 from tinytorch import datasets, models, use_backend, weights
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +29,8 @@ SCRIPTS = {
 }
 PARAMETERS = {"perceptron": 3, "xor": 17, "mlp": 6570, "cnn": 6090}
 REQUIRED = {"perceptron": 0.95, "xor": 1.0, "mlp": 0.97, "cnn": 0.98}
+YEARS = {"perceptron": 1957, "xor": 1969, "mlp": 1986, "cnn": 1998}
+PARTS = ("memory\n------", "performance\n---", "architecture\n---", "scaling\n---", "to think about\n---")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -40,6 +44,28 @@ def environment():
     return env
 
 
+def check_report(line, year):
+    """What holds of every report, whatever the machine."""
+    found = line["report"]
+    for memory in found["memory"].values():
+        assert memory["resident_bytes"] > 1e6
+    for costs in found["performance"].values():
+        assert costs["flops"] > 0 and costs["low_ns"] <= costs["ns"] <= costs["high_ns"]
+    assert found["layers"][-1]["layer"] == "outside ops"
+    *_, whole = found["performance"].values()
+    assert sum(layer["flops"] for layer in found["layers"]) == whole["flops"]
+    counted = line.get("parameters", found["here"].get("parameters"))
+    assert sum(layer["parameters"] for layer in found["layers"]) == counted
+    for sweep in found["scaling"]:
+        sizes = [point["size"] for point in sweep["points"]]
+        assert len(sizes) >= 5 and sizes == sorted(sizes) and all(point["ns"] > 0 for point in sweep["points"])
+        exponents = sweep["exponents"]["FLOPs"]
+        assert 0.8 < exponents["all"]["exponent"] < 2.1 and exponents["all"]["points"] == len(sizes)
+        assert exponents["last_3"]["spread"] < 0.1, "FLOPs are counted, and nearly a power of the size"
+    assert "scaling.png" in {Path(plot).name for plot in line["plots"]}
+    assert set(found["here"]) <= set(found["then"]) == {fact.what for fact in eras.ERAS[year]}
+
+
 def run(name, *options, cwd=None):
     """The script started in its own folder by its bare name, or elsewhere by its path."""
     script = SCRIPTS[name]
@@ -51,12 +77,12 @@ def run(name, *options, cwd=None):
 
 @pytest.fixture
 def main(capsys):
-    """`main(name, *options)`: a script run within this process, which is quicker; exit code, JSON line and output."""
+    """`main(name, *options)`: a script without its report, run within this process; exit code, JSON line and output."""
 
     def start(name, *options):
         script = runpy.run_path(str(SCRIPTS[name]))
         with use_backend("numpy"):
-            code = report.main(script["MILESTONE"], script["achieve"], list(map(str, options)))
+            code = run_script(script["MILESTONE"], script["achieve"], ["--no-report", *map(str, options)])
         out = capsys.readouterr().out
         return code, json.loads(out.splitlines()[-1]), out
 
@@ -76,10 +102,12 @@ def test_a_quick_run_meets_the_claim_and_says_so(name, tmp_path):
     for plot in map(Path, line["plots"]):
         assert plot.parent == tmp_path / "new" / "folder" and plot.read_bytes().startswith(PNG)
         assert plot.stat().st_size > 10_000
-    assert {p.name for p in (tmp_path / "new" / "folder").iterdir()} == {Path(p).name for p in line["plots"]} != set()
+    written = {p.name for p in (tmp_path / "new" / "folder").iterdir()}
+    assert written == {Path(p).name for p in line["plots"]} and len(written) == 2
     shown = "\n".join(text)
-    for word in ("parameters", "FLOPs", "peak memory", "training", "claim met", "--quick"):
+    for word in ("parameters", "FLOPs", "peak memory", "training", "claim met", "--quick", *PARTS):
         assert word in shown
+    check_report(line, YEARS[name])
     assert "100%" in done.stderr and "epoch" in done.stderr, "the progress bar goes to stderr"
 
 
@@ -165,5 +193,5 @@ def test_the_settings_for_xor_hold_on_a_validation_split(tmp_path):
         net = models.xor()
         net[0].bias.data[:] = -held_out.x_train.mean(0) @ net[0].weight.data
         with use_backend("numpy"):
-            script["trained"](report.Run(seed, script["MILESTONE"].length, tmp_path), net, held_out, seed, "xor")
+            script["trained"](Run(seed, script["MILESTONE"].length, tmp_path), net, held_out, seed, "xor")
         assert script["accuracy"](net, held_out) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlperf import tasks
-from tests.milestones.test_scripts import PNG, ROOT, environment
+from tests.milestones.test_scripts import PARTS, PNG, ROOT, check_report, environment
 from tinytorch import weights
 
 SCRIPT = ROOT / "milestones" / "06_2024_systems_age" / "optimize_models.py"
@@ -44,7 +44,11 @@ def test_a_quick_run_meets_the_claim_with_files_that_load(tmp_path):
     for plot in map(Path, line["plots"]):
         assert plot.parent == tmp_path and plot.read_bytes().startswith(PNG) and plot.stat().st_size > 10_000
     shown = "\n".join(text)
-    for word in ("claim met", "nothing to shrink", "retrained", "shares of the speed-up", "before and after", "p90 us"):
+    check_report(line, 2024)
+    before, after = line["report"]["performance"].values()
+    assert after["flops"] < before["flops"] and after["ns"] < before["ns"]
+    words = ("claim met", "nothing to shrink", "retrained", "shares of the speed-up", "before and after", "p90 us")
+    for word in (*PARTS, *words):
         assert word in shown
     assert "100%" in done.stderr and "stage" in done.stderr
 
@@ -59,11 +63,12 @@ def test_a_quick_run_meets_the_claim_with_files_that_load(tmp_path):
         ({"correct": 353}, False),
     ],
 )
-def test_each_part_of_the_claim_counts(changes, met):
+def test_each_part_of_the_claim_counts(changes, met, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))  # as it is when the script is started
     script = runpy.run_path(str(SCRIPT))
     before = script["Side"](100.0, 120.0, 1e4, 24_776, 357)
     after = script["Side"](2.0, 3.0, 1e6, changes.get("bytes", 3000), changes.get("correct", 354))
-    result = script["Result"](tasks.find("cnn"), [], before, after, changes.get("speedup", 12.0), 10.0)
+    result = script["Result"](tasks.find("cnn"), [], before, after, changes.get("speedup", 12.0), 10.0, None)
     assert result.met is met
 
 

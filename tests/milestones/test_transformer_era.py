@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from milestones import language, plots, report
-from tests.milestones.test_scripts import PNG, ROOT, environment
+from milestones import language, plots
+from milestones.options import REFERENCES, parsed
+from milestones.run import Curve, Milestone, Run
+from milestones.script import main as run_script
+from tests.milestones.test_scripts import PARTS, PNG, ROOT, check_report, environment
 from tinytorch import GPT, CrossEntropyLoss, DataLoader, Tensor, TensorDataset, datasets, models, use_backend, weights
 from tinytorch.datasets import text as texts
 
@@ -31,11 +34,11 @@ def script(monkeypatch):
 
 @pytest.fixture
 def main(script, capsys):
-    """`main(name, *options)`: a script run within this process; exit code and all it printed."""
+    """`main(name, *options)`: a script without its report, run within this process; exit code and what it printed."""
 
     def start(name, *options, **others):
         found = script(name)
-        code = report.main(found["MILESTONE"], found["achieve"], list(map(str, options)), **others)
+        code = run_script(found["MILESTONE"], found["achieve"], ["--no-report", *map(str, options)], **others)
         return code, capsys.readouterr()
 
     return start
@@ -75,10 +78,13 @@ def test_shakespeare_when_quick_is_the_proof_of_attention(tmp_path):
     assert line["reached"] >= line["required"] == 0.99
     assert line["weight_on_the_letter"] > 0.9, "the map shows the way only if a head looks at the letter"
     assert line["parameters"] == 105_728 and 5e6 < line["peak_memory_bytes"] < 50e6
-    (plot,) = map(Path, line["plots"])
+    plot, _ = map(Path, line["plots"])
+    check_report(line, 2017)
+    (sweep,) = line["report"]["scaling"]
+    assert sweep["exponents"]["attention FLOPs"]["all"] == {"exponent": 2.0, "spread": 0.0, "points": 5}
     assert plot == tmp_path / "out" / "reversal.png" and plot.read_bytes().startswith(PNG)
     assert "a step" not in done.stdout and "100%" in done.stderr and "held_out" in done.stderr
-    for word in ("looks at the letter to be written", "claim met after 400 steps (--quick): 100.00% reached"):
+    for word in (*PARTS, "looks at the letter to be written", "claim met after 400 steps (--quick): 100.00% reached"):
         assert word in done.stdout
 
 
@@ -101,6 +107,7 @@ def test_without_the_text_it_says_what_to_do(main, tmp_path, unreachable):
     for word in (there, "could not be downloaded", "TINYTORCH_DATA", "--quick"):
         assert word in printed.err
     assert not (tmp_path / "out").exists() and "Traceback" not in printed.err
+    assert last_line(printed) == {"milestone": "gpt-shakespeare", "met": False, "needs": "tinyshakespeare"}
 
 
 def test_a_short_run_trains_writes_and_draws(main, tmp_path, play):
@@ -140,16 +147,16 @@ def test_help_counts_steps_and_says_what_quick_does(name):
 
 
 def test_what_quick_does_instead_decides_where_weights_go(tmp_path):
-    mine = report.Milestone("mine", "t", "c", 0.5, 4, 2, tmp_path)
-    other = report.Milestone("other", "t", "c", 0.5, 40, 20, tmp_path)
-    assert report.parsed(mine, ["--save"], other).save == report.REFERENCES / "mine.safetensors"
-    assert report.parsed(mine, ["--save", "--quick"], other).save == report.REFERENCES / "other.safetensors"
+    mine = Milestone("mine", "t", "c", 0.5, 4, 2, tmp_path)
+    other = Milestone("other", "t", "c", 0.5, 40, 20, tmp_path)
+    assert parsed(mine, ["--save"], other).save == REFERENCES / "mine.safetensors"
+    assert parsed(mine, ["--save", "--quick"], other).save == REFERENCES / "other.safetensors"
 
 
 @pytest.mark.parametrize(("is_loss", "reached", "met"), [(False, 0.5, True), (False, 0.4, False), (True, 0.5, True),
                                                          (True, 0.51, False), (True, float("nan"), False)])  # fmt: skip
 def test_a_loss_is_to_be_small(is_loss, reached, met, tmp_path):
-    milestone = report.Milestone("m", "t", "c", 0.5, 4, 2, tmp_path, is_loss=is_loss)
+    milestone = Milestone("m", "t", "c", 0.5, 4, 2, tmp_path, is_loss=is_loss)
     assert milestone.met(reached) is met
     assert ("at most 0.50 required" in milestone.verdict(reached)) is is_loss
 
@@ -182,7 +189,7 @@ def test_mean_loss_counts_sequences_and_not_batches(monkeypatch):
 def test_single_steps_are_watched_and_timed_without_the_watching(tmp_path):
     model, x, _ = small()
     batches = language.forever(DataLoader(TensorDataset(x, x), 3))
-    run, watched = report.Run(0, 5, tmp_path), []
+    run, watched = Run(0, 5, tmp_path), []
     with use_backend("numpy"):
         trainer = language.trainer(model, models.Recipe(5, 3, 0.01), 5, CrossEntropyLoss(), x[:3], x[:3])
     assert trainer.captured is None, "there is nothing to capture for"
@@ -201,7 +208,7 @@ def test_a_captured_step_holds_its_memory_all_the_time(tmp_path):
     model, x, _ = small()
     with use_backend("numba"):
         trainer = language.trainer(model, models.Recipe(2, 7, 0.01), 2, CrossEntropyLoss(), x, x)
-        run = report.Run(0, 2, tmp_path)
+        run = Run(0, 2, tmp_path)
         run.train_steps(trainer, language.forever(DataLoader(TensorDataset(x, x), 7)), "t", lambda: 0.0, 1)
     assert trainer.captured is not None and trainer.step == 2
     assert trainer.captured.arena_bytes < run.peak_memory_bytes < trainer.captured.arena_bytes + 1e6
@@ -218,7 +225,7 @@ def test_attention_maps_show_every_weight():
 
 def test_the_curve_of_steps_means_over_whole_windows():
     _, (axes,) = plots.panels("t", 1)
-    plots.step_curve(axes, report.Curve([4.0, 2.0, 1.0, 1.0, 9.0], {2: 3.0, 5: 1.0}), 2, required=1.5)
+    plots.step_curve(axes, Curve([4.0, 2.0, 1.0, 1.0, 9.0], {2: 3.0, 5: 1.0}), 2, required=1.5)
     lines = {str(line.get_label()): line.get_xydata().tolist() for line in axes.lines}
     assert lines["training"] == [[1.5, 3.0], [3.5, 1.0]] and lines["held out"] == [[2, 3.0], [5, 1.0]]
     assert [text.get_text() for text in axes.texts] == ["required: 1.50"]

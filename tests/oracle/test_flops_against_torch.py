@@ -1,7 +1,7 @@
 """FLOPs against PyTorch's own counter: the same integers, forward and backward, for single ops and the milestone nets.
 
 `torch.utils.flop_counter` counts matrix products, convolutions and attention, and nothing else; so the rows of ours
-that are such products are compared, and activations, norms and losses are left out. Two things in it (2.13) are amended:
+that are such products are compared, and activations, norms and losses left out. Two things in it (2.13) are amended:
 
 - On a CPU, attention is `_scaled_dot_product_flash_attention_for_cpu`, which it does not know and counts as 0; it is
   given its own formula for the same algorithm on other devices.
@@ -46,8 +46,8 @@ THEIRS = {
     "_scaled_dot_product_flash_attention_for_cpu": "attention",
     "_scaled_dot_product_flash_attention_for_cpu_backward": "attention backward",
 }  # fmt: skip
-ON_CPU = {
-    aten._scaled_dot_product_flash_attention_for_cpu: flop_counter.sdpa_flop.__wrapped__,  # without what the counter wraps around it a second time
+ON_CPU = {  # the formulas without what the counter wraps around them a second time
+    aten._scaled_dot_product_flash_attention_for_cpu: flop_counter.sdpa_flop.__wrapped__,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_counter.sdpa_backward_flop.__wrapped__,
 }
 
@@ -161,8 +161,8 @@ pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 @given(
     batch=st.integers(1, 3), image=st.tuples(st.integers(1, 11), st.integers(1, 11)), kernel=pairs, stride=pairs,
-    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)), dilation=pairs, groups=st.integers(1, 3), c=st.integers(1, 3),
-    o=st.integers(1, 3), wanted=st.booleans(),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)), dilation=pairs, groups=st.integers(1, 3),
+    c=st.integers(1, 3), o=st.integers(1, 3), wanted=st.booleans(),
 )  # fmt: skip
 @settings(max_examples=150)
 def test_convolutions(batch, image, kernel, stride, padding, dilation, groups, c, o, wanted):

@@ -110,7 +110,7 @@ def test_the_bits_are_the_same_for_any_number_of_threads():
 def test_a_second_thread_is_refused():
     decoder = Decoder(gpt())
     decoder.prefill(ids(1, 3))
-    linked = decoder.decode_plan._linked
+    linked = decoder.decode_plan.linked
     running, done, run = threading.Event(), threading.Event(), linked.run
 
     def slow():

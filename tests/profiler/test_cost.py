@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import profiler
-from tinytorch import BatchNorm2d, Conv2d, Dropout, Layer, Linear, Sequential, Tensor, datasets, models
+from tinytorch import BatchNorm2d, Conv2d, Dropout, Flatten, Layer, Linear, Sequential, Tensor, datasets, models
+from tinytorch.core.layers import Packed
+from tinytorch.engine import dispatch
 from tinytorch.engine.dispatch import backend as current
+from tinytorch.engine.formats import Int8, Sparse
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -86,3 +89,38 @@ def test_counting_leaves_the_model_its_modes_and_the_backend_alone():
     with pytest.raises(ValueError, match="conv2d"):
         profiler.flops(model, np.ones((2, 3, 5, 5)))
     assert model.training and not model[1].training and current() == chosen
+
+
+@pytest.mark.parametrize("pack", [Int8.pack, Sparse.pack])
+def test_packed_weights_cost_what_they_stand_for(pack):
+    """FLOPs are those of the mathematics, whatever is left out or computed on integers."""
+    model, x = Sequential(Conv2d(2, 4, 3, groups=2), Flatten(), Linear(36, 5)), np.ones((3, 2, 5, 5))
+    dense = profiler.flops(model, x)
+    for layer, axis in ((model[0], 0), (model[2], 1)):
+        layer.weight.data[np.abs(layer.weight.data) < 0.1] = 0
+        layer.weight = Packed(pack(layer.weight.data, axis=axis))
+    assert profiler.flops(model, x) == dense == 3 * 2 * (4 * 9 * 9 + 36 * 5)
+
+
+def test_training_mode_does_not_count():
+    """Statistics of the batch and masks of dropout are no part of an answer; and the model trains on as before."""
+    model = Sequential(Conv2d(1, 2, 3), BatchNorm2d(2), Dropout(0.5))
+    x = np.ones((2, 1, 5, 5))
+    training, evaluating = profiler.flops(model.train(), x), profiler.flops(model.eval(), x)
+    assert training == evaluating == 2 * 2 * 9 * 9 * 2 + 4 * 2 * 2 * 9
+    with profiler.record(model.train()) as recording:
+        model(Tensor(x))
+    assert {row.op for row in recording.rows} >= {"batch_stats", "batch_norm_train", "dropout"}
+
+
+def test_attention_to_a_cache_costs_more_with_every_token():
+    """The shapes of its arrays are the same each time; how much of the cache is read is not."""
+    model, at_the_seam = models.transformer(), []
+    with (
+        profiler.record(model) as recording,
+        dispatch.watch(lambda e: at_the_seam.append(e.op.flops(e.out, *e.arrays, **e.params))),
+    ):
+        model.generate(np.arange(4), 5, temperature=0)
+    assert [row.flops for row in recording.rows] == at_the_seam
+    one_layer = [row.flops for row in recording.rows if row.op == "cached_attention" and "blocks.0" in row.layer]
+    assert one_layer == [4 * 64 * (1 + 2 + 3 + 4), *(4 * 64 * (5 + i) for i in range(4))]

@@ -34,7 +34,7 @@ def ones(mib):
 def test_live_and_peak_of_each_op():
     a = ones(8)
     with profiler.record():
-        ops.exp(ops.add(a, a))  # what is made once is made
+        ops.neg(ops.add(a, a))  # what is made once is made
     with record_memory() as timeline:
         b = ops.add(a, a)
         c = ops.add(b, a)
@@ -70,9 +70,11 @@ def test_what_python_makes_before_an_op_and_after_the_last_counts():
         ones(24)
         ops.add(a, a)
         ones(32)
-    assert timeline.moments[0].peak_bytes == pytest.approx(24 * MIB, rel=0.01)
-    assert timeline.moments[0].bytes < 0.01 * MIB
-    assert timeline.peak_bytes == pytest.approx(32 * MIB, rel=0.01)
+        ops.add(a, a)
+        ones(16)
+    first, second = timeline.moments
+    assert first.peak_bytes == pytest.approx(24 * MIB, rel=0.01) and first.bytes < 0.01 * MIB
+    assert second.peak_bytes == timeline.peak_bytes == pytest.approx(32 * MIB, rel=0.01)
 
 
 def test_windows_around_and_inside_still_see_their_true_peaks():
@@ -114,6 +116,11 @@ def test_layers_and_phases_have_their_names():
 # -- a whole step -----------------------------------------------------------------------------------------------------
 
 
+def backward(result):
+    """Of the sum of all elements."""
+    result.backward(np.ones(result.shape, result.dtype))
+
+
 class Wide(Layer):
     """x (n,) -> exp(x) + exp(x): three arrays of its size are made, all of them kept for backward."""
 
@@ -127,7 +134,7 @@ class Wide(Layer):
 
 def test_activations_and_peak_of_a_step_by_hand():
     model, x = Wide(), Tensor(ones(8))
-    memory = memory_of(lambda: model(x), model, given=[x])
+    memory = memory_of(lambda: model(x), model, None, backward, given=[x])
     assert memory.activation_bytes == 3 * 8 * MIB
     assert memory.parameter_bytes == memory.gradient_bytes == 4 and model.shift.grad is None
     at_peak = memory.at_peak
@@ -141,20 +148,15 @@ def test_activations_and_peak_of_a_step_by_hand():
 
 def test_without_gradients_forward_is_all():
     model, x = Wide(), Tensor(ones(8))
-
-    def step():
-        with no_grad():
-            return model(x)
-
-    memory = memory_of(step, model, given=[x])
+    memory = memory_of(lambda: model(x), model, given=[x])
     assert memory.activation_bytes == memory.gradient_bytes == 0
     assert memory.peak_bytes == pytest.approx(3 * 8 * MIB, rel=0.01)
     assert {m.phase for m in memory.timeline} == {"forward"}
     assert memory_of(lambda: None).timeline == ()
 
 
-def test_a_training_step_by_milestone_net():
-    """What it holds and what becomes of it, from a step like all others: nothing is made for the first time in it."""
+def test_a_step_of_a_milestone_net():
+    """It is a step like all others: nothing is made for the first time in it, and asking twice gives the same."""
     np.random.seed(0)
     model, loss_fn = models.mnist_mlp(), CrossEntropyLoss()
     optimizer = Adam(model.parameters())
@@ -163,34 +165,34 @@ def test_a_training_step_by_milestone_net():
     step().backward()
     optimizer.step()
     kept = [p.grad for p in model.parameters()]
-    memory = memory_of(step, model, optimizer, given=[x, y])
+    memory = memory_of(step, model, optimizer, backward, given=[x, y])
     size = 4 * profiler.parameters(model)
     assert (memory.parameter_bytes, memory.gradient_bytes, memory.optimizer_bytes) == (size, size, 2 * size + 64)
     assert memory.activation_bytes == 4 * (600 * (128 + 128 + 64 + 64 + 10) + 1)
     assert all(p.grad is g for p, g in zip(model.parameters(), kept))
     assert memory.timeline[-1].phase == "backward"
-    assert memory.timeline[-1].bytes == pytest.approx(memory.activation_bytes + size, rel=0.35)
     assert memory.peak_bytes == max(m.peak_bytes for m in memory.timeline) > memory.activation_bytes
-    again = memory_of(step, model, optimizer, given=[x, y])
+    again = memory_of(step, model, optimizer, backward, given=[x, y])
     assert again.peak_bytes == pytest.approx(memory.peak_bytes, rel=0.01)
 
 
-def test_a_step_may_train_by_itself():
-    """Old gradients are freed while it is traced, so that they are not counted twice."""
+def test_a_step_may_train():
+    """It begins without gradients, as after `zero_grad`, whatever there was before."""
     model = Sequential(Linear(1024, 1024, bias=False))
     optimizer, x = Adam(model.parameters()), Tensor(np.ones((1, 1024), np.float32))
 
-    def step():
-        optimizer.zero_grad()
-        model(x).sum().backward()
+    def finish(result):
+        result.sum().backward()
         optimizer.step()
 
-    memory = memory_of(step, model, optimizer)
+    model[0].weight.grad = np.ones((1024, 1024), np.float32)
+    memory = memory_of(lambda: model(x), model, optimizer, finish)
     assert memory.gradient_bytes == 4 * MIB and memory.optimizer_bytes == 2 * 4 * MIB + 64
     assert {m.phase for m in memory.timeline} == {"forward", "backward", "update"}
-    assert memory.activation_bytes == 0
-    # The gradient as the op makes it, and its copy in .grad.
-    assert memory.peak_bytes == pytest.approx(2 * 4 * MIB, rel=0.02)
+    assert memory.activation_bytes == 2 * 4 * 1024  # x, which was not said to be given, and the answer
+    # The gradient as the op makes it, and its copy in .grad; NumPy's Adam makes two arrays more at a time for itself.
+    at_once = 2 if dispatch.backend() == "numba" else 3
+    assert memory.peak_bytes == pytest.approx(at_once * 4 * MIB, rel=0.02)
 
 
 def test_gradients_are_put_back_after_an_error():

@@ -186,7 +186,7 @@ class Executed(NamedTuple):
 
     kernels: tuple[str, ...]
     operations: int
-    arithmetic: str
+    arithmetic: Literal["float32", "int8"]
 
 
 def executed(op: Op, arrays: tuple[Any, ...], params: dict[str, Any], flops: int) -> Executed:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinytorch.engine import dispatch
+from tinytorch.engine.dispatch import Phase
+from tinytorch.engine.names import Names
 
 
 @dataclass(eq=False)
@@ -35,14 +37,31 @@ class Value:
         return cls(a.shape, a.dtype, strides=tuple(s // a.itemsize for s in a.strides))
 
 
+class Origin(NamedTuple):
+    """An op as it was traced: the layer that called it and its class, the phase, the FLOPs of its mathematics.
+
+    `executed`: not where a rewrite did it once and for all, as with batch norm folded into weights.
+    """
+
+    layer: str
+    kind: str
+    phase: Phase
+    op: str
+    flops: int
+    executed: bool = True
+
+
 @dataclass(eq=False)
 class Node:
-    """One op of the graph: inputs in order (None: absent), parameters, output."""
+    """One op of the graph: inputs in order (None: absent), parameters, output. `origins`: the op that was traced, and
+    behind it those that rewrites made part of it.
+    """
 
     op: str
     inputs: list[Value | None]
     params: dict[str, Any]
     out: Value
+    origins: tuple[Origin, ...] = ()
 
     def operand(self, i: int) -> Any:
         """What is known of input i: a constant array or weight format, as kernels of this op take it, or None."""
@@ -106,7 +125,9 @@ def follow(
     graph = Graph(list(values.values()), next(iter(values.values())))
     if seen is not None:
         seen += zip(values.values(), inputs)
+    names = Names(next((event.root for event in events if event.root is not None), None))
     for event in events:
+        where = names.of(event)
         for i, a in enumerate(event.arrays):
             if a is not None and place(a) not in values and drawn(event, i):
                 values[place(a)] = Value.like(a)
@@ -116,7 +137,9 @@ def follow(
         if not any(known):
             continue  # made of constants only, so its result is one
         operands = [v if v or a is None else Value(a.shape, a.dtype, a) for v, a in zip(known, event.arrays)]
-        node = Node(event.op.name, operands, dict(event.params), Value(event.out.shape, event.out.dtype))
+        flops = event.op.flops(event.out, *event.arrays, **event.params)
+        origin = Origin(*where, event.phase, event.op.name, flops)
+        node = Node(event.op.name, operands, dict(event.params), Value(event.out.shape, event.out.dtype), (origin,))
         node.out.node, values[place(event.out)] = node, node.out
         graph.nodes.append(node)
         if seen is not None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinytorch.engine.graph import Graph, Value
 from tinytorch.engine.lowering import PlanError, addresses, lower, table
+from tinytorch.engine.watching import run_watched, watchers
 
 
 class Linked:
@@ -27,7 +28,8 @@ class Linked:
         from kernels.program import aligned
 
         self.graph, self.count, self.threads = graph, count, threads
-        self.program, self._labels = lower(graph)
+        self.lowered = lower(graph)
+        self.program = self.lowered.program
         self.own = [aligned(np.zeros(v.shape, v.dtype)) for v in graph.inputs[:count]]
         self.output = aligned(np.zeros(graph.output.shape, np.float32))
         self._arena = aligned(np.zeros(self.program.arena_bytes, np.uint8))
@@ -54,7 +56,10 @@ class Linked:
         self._call = (self._rows.ctypes.data, *self._rows.shape, self.threads)
 
     def run(self) -> None:
-        self._execute(*self._call)
+        if watchers:
+            run_watched(self.lowered, *self._call)
+        else:
+            self._execute(*self._call)
 
     @contextmanager
     def turn(self, refusal: str) -> Iterator[None]:
@@ -70,6 +75,6 @@ class Linked:
         """One line for each kernel step, as a plan's."""
         shapes = ", ".join("x".join(map(str, a.shape)) or "scalar" for a in self.own)
         return (
-            f"{table(self.program, self._labels)}\ninputs {shapes} and {len(self._linked)} arrays that stay, "
+            f"{table(self.lowered)}\ninputs {shapes} and {len(self._linked)} arrays that stay, "
             f"arena {self.program.arena_bytes} bytes"
         )

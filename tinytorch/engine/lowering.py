@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from tinytorch.engine.formats import Format
 from tinytorch.engine.graph import Graph, Node, Value
+from tinytorch.engine.notes import Lowered
 
 if TYPE_CHECKING:
     from kernels.program import Builder, Program, Ref
@@ -23,8 +24,8 @@ class PlanError(ValueError):
     """A plan cannot be built, or is asked for something it was not captured for."""
 
 
-def lower(graph: Graph) -> tuple[Program, list[str]]:
-    """The program of a graph, and for each step its op and what the lowering remarks; PlanError without a kernel.
+def lower(graph: Graph) -> Lowered:
+    """The program of a graph, labels being each step's op and what the lowering remarks; PlanError without a kernel.
 
     What depends on constants only is computed here. The program's inputs are the graph's, its output is row-major.
     """
@@ -32,18 +33,21 @@ def lower(graph: Graph) -> tuple[Program, list[str]]:
 
     build = Builder()
     refs = {id(v): build.input(v.shape, v.strides, v.dtype) for v in graph.inputs}
-    labels: dict[int, str] = {}
-    for node in graph.nodes:
+    made_by: dict[int, tuple[int, str]] = {}  # step -> number of its node, label
+    for number, node in enumerate(graph.nodes):
         refs[id(node.out)] = lower_node(build, node, refs)
-        new = [step for step in build.steps if id(step) not in labels]
-        labels.update((id(step), ", ".join(filter(None, (node.op, build.remarks.get(id(step)))))) for step in new)
+        for step in build.steps:
+            if id(step) not in made_by:
+                made_by[id(step)] = number, ", ".join(filter(None, (node.op, build.remarks.get(id(step)))))
     result = refs[id(graph.output)]
     if result.dtype != np.float32:
         raise PlanError(f"plan: its output is {result.dtype}; plans answer in float32: convert it last")
     output = whole(build, result)
     build.fold()
     program = build.finish([output])
-    return program, [labels.get(id(step), "copy") for step in program.steps]
+    found = [made_by.get(id(step), (-1, "copy")) for step in program.steps]
+    origins = [graph.nodes[number].origins if number >= 0 else () for number, _ in found]
+    return Lowered(program, [label for _, label in found], [number for number, _ in found], origins)
 
 
 def whole(build: Builder, ref: Ref) -> Ref:
@@ -80,15 +84,16 @@ def lower_node(build: Builder, node: Node, refs: dict[int, Ref]) -> Ref:
     return out
 
 
-def table(program: Program, labels: list[str]) -> str:
+def table(lowered: Lowered) -> str:
     """A line for each step: op, kernel, shapes it reads and writes, bytes it writes, and where the first of those lies.
 
     Arrays are float32 unless said. Packed weights are in parentheses; constants with one axis, such as biases and
     tables of offsets, are left out. Of several inputs, `input 2` is the third.
     """
+    program = lowered.program
     inputs = sum(base.startswith("input") for base in program.bases)
     rows = []
-    for i, (step, op) in enumerate(zip(program.steps, labels)):
+    for i, (step, op) in enumerate(zip(program.steps, lowered.labels)):
         written = step.writes
         place = program.places[written[0].buffer]
         base = kind(program.bases[place.base])

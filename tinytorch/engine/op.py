@@ -59,6 +59,7 @@ class Op:
       ops alone, so that backward is seen at the seam as forward is. May return a gradient of the broadcast shape; the
       tape sums it back. `gradient = None` declares an op that has none.
     - `flops(out, *inputs, **params) -> int`: floating-point operations of the mathematics; a multiply-add counts 2.
+    - `flops_of_values`: they depend on what arrays hold and not on shapes alone, as in attention to a part of a cache.
     - `samples(rng)`: yields `Sample`s.
     - `derived`: inputs that get no gradient of their own, by position: None where the input is a constant, or the
       function of all inputs that it was computed with; the gradient of those then goes through it as well.
@@ -72,6 +73,7 @@ class Op:
     gradient: Any = NotImplemented
     derived: Mapping[int, Callable[..., Any] | None] = MappingProxyType({})
     in_place: bool = False
+    flops_of_values: bool = False
     check: Any = None
     ufunc: Any = None
     node_type: Any = None  # the tape's class for this op; `core.autograd` makes it

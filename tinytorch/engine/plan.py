@@ -20,6 +20,7 @@ from tinytorch.engine.graph import Graph, GraphError, Seen, trace
 from tinytorch.engine.lowering import PlanError, addresses, lower, table
 from tinytorch.engine.rewrites import fuse
 from tinytorch.engine.verify import disagreement
+from tinytorch.engine.watching import add_quick, run_watched, watchers
 from tinytorch.files import write_atomically
 
 __all__ = ["GraphError", "Plan", "PlanError", "capture"]
@@ -58,7 +59,8 @@ class Plan:
         for value in graph.inputs:
             if value.dtype not in INPUTS:
                 raise PlanError(f"plan: an input is {value.dtype}; plans take float32 and int64: convert it first")
-        self.program, self._labels = lower(graph)
+        self.lowered = lower(graph)
+        self.program = self.lowered.program
         self._checks = checks(graph, len(graph.inputs))
         loop = machine.loop()
         self._execute, self._quick = loop.execute, loop.answer
@@ -70,7 +72,11 @@ class Plan:
         if alone and LOCKED and one_thread and self.program.cost_ns <= QUICK_NS:
             own = self._memory()
             self._kept = own, loop.question(own.rows, own.inputs[0], own.output)
-            self._question = self._kept[1].ctypes.data
+            add_quick(self)
+
+    def open_quick_way(self, is_open: bool) -> None:
+        """Whether queries may be answered in one compiled call, which keeps no times."""
+        self._question = self._kept[1].ctypes.data if is_open else 0
 
     def _memory(self) -> Memory:
         """New memory for a run, its addresses put into rows of its own."""
@@ -115,6 +121,8 @@ class Plan:
         if one_by_one:
             for i in range(count):
                 self._execute(start + i * width * memory.rows.itemsize, 1, width, threads)
+        elif watchers:
+            run_watched(self.lowered, start, count, width, threads)
         else:
             self._execute(start, count, width, threads)
         y = memory.output.copy()
@@ -172,7 +180,7 @@ class Plan:
         """One line for each step: what it computes, with which kernel, how large its result is and where it lies."""
         shapes = ", ".join("x".join(map(str, v.shape)) for v in self.graph.inputs)
         sizes = f"input {shapes}, arena {self.arena_bytes} bytes, constants {self.constant_bytes} bytes"
-        return f"{table(self.program, self._labels)}\n{sizes}"
+        return f"{table(self.lowered)}\n{sizes}"
 
 
 def capture(

@@ -42,6 +42,7 @@ def only_user(graph: Graph, node: Node, wanted: set[str]) -> Node | None:
 
 def replace(graph: Graph, node: Node, maker: Node) -> None:
     """Drop `node`: `maker` now makes its result."""
+    maker.origins += node.origins
     maker.out = node.out
     node.out.node = maker
     graph.nodes.remove(node)
@@ -80,6 +81,7 @@ def fold_batch_norm(graph: Graph) -> None:
         scale = gamma / np.sqrt(stats[1] + node.params["eps"])
         bias = (np.asarray(b.array) if b is not None else 0) * scale + beta - stats[0] * scale
         maker.inputs = [maker.inputs[0], scaled(w, scale, WEIGHTED[maker.op]), constant(bias)]
+        node.origins = tuple(origin._replace(executed=False) for origin in node.origins)
         replace(graph, node, maker)
 
 
@@ -111,8 +113,8 @@ def flatten_as_convolution(graph: Graph) -> None:
         how = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1, **node.params}
         pixel = Value((*node.out.shape, 1, 1), node.out.dtype)
         inputs = [image, Value(kernel.shape, kernel.dtype, kernel), *node.inputs[2:]]
-        pixel.node = Node("conv2d", inputs, how, pixel)
-        node.op, node.inputs, node.params = "reshape", [pixel], {"shape": node.out.shape}
+        pixel.node = Node("conv2d", inputs, how, pixel, node.origins)
+        node.op, node.inputs, node.params, node.origins = "reshape", [pixel], {"shape": node.out.shape}, ()
         graph.nodes[graph.nodes.index(flatten)] = pixel.node
 
 

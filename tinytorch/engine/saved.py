@@ -11,12 +11,13 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from tinytorch.engine.dispatch import Phase
 from tinytorch.engine.formats import Format, Grid
-from tinytorch.engine.graph import Graph, Node, Value
+from tinytorch.engine.graph import Graph, Node, Origin, Value
 from tinytorch.engine.op import OPS, Spec
 from tinytorch.engine.packing import describe, unpack
 
@@ -46,7 +47,8 @@ def to_bytes(graph: Graph, threads: int) -> bytes:
         return name
 
     nodes = [
-        {"op": n.op, "inputs": [source(v) for v in n.inputs], "params": encoded(n.params), **about(n.out)}
+        {"op": n.op, "inputs": [source(v) for v in n.inputs], "params": encoded(n.params), **about(n.out),
+         **({"origins": n.origins} if n.origins else {})}
         for n in graph.nodes
     ]
     text = json.dumps(
@@ -93,7 +95,7 @@ def rebuilt(plan: dict[str, Any], arrays: dict[str, np.ndarray]) -> Graph:
         if row["op"] not in OPS:
             raise ValueError(f"it uses the op {row['op']!r}, unknown here: update this program")
         inputs = [None if s is None else constants[s] if isinstance(s, str) else values[s] for s in row["inputs"]]
-        node = Node(row["op"], inputs, decoded(row["params"]), value_of(row))
+        node = Node(row["op"], inputs, decoded(row["params"]), value_of(row), origins_of(row))
         check(node)
         node.out.node = node
         graph.nodes.append(node)
@@ -132,6 +134,19 @@ def about(value: Value) -> dict[str, Any]:
 
 def value_of(row: dict[str, Any]) -> Value:
     return Value(tuple(map(int, row["shape"])), np.dtype(row["dtype"]))
+
+
+def origins_of(row: dict[str, Any]) -> tuple[Origin, ...]:
+    """What is written down of the traced ops; nothing in files that are older than it."""
+    found = tuple(Origin(*entry) for entry in row.get("origins", ()))
+    for origin in found:
+        if not (
+            all(isinstance(text, str) for text in (origin.layer, origin.kind, origin.op))
+            and origin.phase in get_args(Phase) and type(origin.flops) is int and origin.flops >= 0
+            and type(origin.executed) is bool
+        ):  # fmt: skip
+            raise ValueError(f"{row['op']} is said to come from {tuple(origin)}, which no op is like")
+    return found
 
 
 def encoded(value: Any) -> Any:

@@ -28,14 +28,14 @@ class StatefulPlan:
     """
 
     def __init__(self, graph: Graph, count: int, state: Sequence[np.ndarray], threads: int = 1) -> None:
-        self._linked = Linked(graph, count, threads)
-        self._linked.link(state)
+        self.linked = Linked(graph, count, threads)
+        self.linked.link(state)
         self._checks = checks(graph, count)
-        self._expected = [(a.shape, a.dtype) for a in self._linked.own]
+        self._expected = [(a.shape, a.dtype) for a in self.linked.own]
 
     def bind(self, state: Sequence[np.ndarray]) -> None:
         """Work on these arrays from now on; PlanError unless they have the shapes and layout of those before."""
-        self._linked.link(state)
+        self.linked.link(state)
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
         """PlanError for inputs of other shapes or dtypes and while another thread is inside, IndexError for ids that
@@ -49,14 +49,14 @@ class StatefulPlan:
             raise PlanError(f"plan: inputs are {given}, the plan was captured for {captured}; capture another for them")
         for check in self._checks:
             check(*inputs)
-        with self._linked.turn(BUSY):
-            for mine, x in zip(self._linked.own, inputs):
+        with self.linked.turn(BUSY):
+            for mine, x in zip(self.linked.own, inputs):
                 mine[...] = x
-            self._linked.run()
-            return self._linked.output.copy()
+            self.linked.run()
+            return self.linked.output.copy()
 
     def __str__(self) -> str:
-        return str(self._linked)
+        return str(self.linked)
 
 
 def capture_stateful(

@@ -6,6 +6,7 @@ Left out: making it from a model (`perf.training`), what a plan for answers is (
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
@@ -26,10 +27,12 @@ class Step:
     The graph's inputs are x, y, one int64 for each function in `draws`, and the arrays that `state()` gives, which are
     read and written where they lie. `begin()` is called once before each run. It is not thread-safe, and says so: a
     call while another is running raises PlanError and changes nothing. The limits say how its graph clips gradients.
+    `with step.undone():` takes back what steps inside the block do.
     """
 
     grad_clip_norm: float | None = None
     grad_clip_value: float | None = None
+    undone: Callable[[], AbstractContextManager] = nullcontext
 
     def __init__(
         self,
@@ -40,15 +43,15 @@ class Step:
         threads: int = 1,
     ) -> None:
         self._state, self._draws, self._begin = state, list(draws), begin
-        self._linked = Linked(graph, 2 + len(draws), threads)
-        self._x, self._y, *self._keys = self._linked.own
+        self.linked = Linked(graph, 2 + len(draws), threads)
+        self._x, self._y, *self._keys = self.linked.own
         self._checks = checks(graph, 2)
-        self._linked.link(state())
+        self.linked.link(state())
 
     @property
     def arena_bytes(self) -> int:
         """What it holds besides the model: activations, gradients and what kernels want as scratch."""
-        return self._linked.program.arena_bytes
+        return self.linked.program.arena_bytes
 
     def fits(self, x: np.ndarray, y: np.ndarray) -> bool:
         """Whether a batch has the captured shapes and types."""
@@ -71,15 +74,15 @@ class Step:
             )
         for check in self._checks:
             check(x, y)
-        with self._linked.turn(BUSY):
-            self._linked.link(self._state())
+        with self.linked.turn(BUSY):
+            self.linked.link(self._state())
             self._begin()
             for key, draw in zip(self._keys, self._draws):
                 key[...] = draw()
             self._x[...] = x
             self._y[...] = y
-            self._linked.run()
-            return float(self._linked.output)
+            self.linked.run()
+            return float(self.linked.output)
 
     def __str__(self) -> str:
-        return str(self._linked)
+        return str(self.linked)

@@ -17,6 +17,7 @@ from tinytorch.core.autograd import no_grad
 from tinytorch.core.generation import ends
 from tinytorch.core.tensor import Tensor
 from tinytorch.core.transformer import GPT
+from tinytorch.engine import dispatch
 from tinytorch.engine.stateful import StatefulPlan, capture_stateful
 
 __all__ = ["Decoder"]
@@ -124,7 +125,7 @@ class Decoder:
         caches = [Past(Tensor(keys), Tensor(values)) for keys, values in zip(noise[::2], noise[1::2])]
 
         def run() -> np.ndarray:
-            with no_grad():
+            with no_grad(), dispatch.scope(self.model):  # so that layers have their names within it
                 return self.model.next_logits(Tensor(tokens), Tensor(positions), Tensor(last), caches).data
 
         plan = capture_stateful(run, [tokens, *inputs], [*example, *noise], self.threads)

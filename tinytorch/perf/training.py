@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
@@ -86,6 +87,7 @@ def compile_step(
     fuse(graph)
     step = Step(graph, state, [layer.draw for layer in draws], optimizer.advance, threads)
     step.grad_clip_norm, step.grad_clip_value = grad_clip_norm, grad_clip_value
+    step.undone = partial(undone, model, optimizer)
     verify(step, run, other, model, optimizer, state)
     return step
 

@@ -70,6 +70,7 @@ class CachedAttention(Op):
     """q (B,H,T,D) to the rows 0..positions[b,t] of keys and values (B,H,capacity,D) -> (B,H,T,D)."""
 
     gradient = None
+    flops_of_values = True
 
     def shape(self, q: Shaped, keys: Shaped, values: Shaped, positions: Shaped, scale: float) -> Spec:
         check_heads("cached_attention", q, keys, values)

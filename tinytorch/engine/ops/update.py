@@ -16,7 +16,6 @@ __all__ = ["adam_step", "running_stats_step", "sgd_step"]
 class Update(Op):
     gradient = None
     in_place = True
-    flops_per_element: int
 
     def shape(self, w: Shaped, g: Shaped, *state: Shaped | None) -> Spec:
         *moments, _ = state  # the last are the hyperparameters
@@ -27,9 +26,6 @@ class Update(Op):
                 )
         return spec_like(w)
 
-    def flops(self, out: Shaped, *_: Shaped | None) -> int:
-        return self.flops_per_element * size(out.shape)
-
 
 class SGDStep(Update):
     """hyper = lr, momentum, weight decay, nesterov. v := momentum v + g; w -= lr v, or lr (g + momentum v) with
@@ -37,7 +33,7 @@ class SGDStep(Update):
     """
 
     name = "sgd_step"
-    flops_per_element = 6
+    flops_of_values = True
 
     def reference(self, w: np.ndarray, g: np.ndarray, velocity: np.ndarray | None, hyper: np.ndarray) -> np.ndarray:
         lr, momentum, decay = (w.dtype.type(h) for h in hyper[:3])
@@ -49,6 +45,12 @@ class SGDStep(Update):
             g = g + momentum * velocity if hyper[3] else velocity
         w -= lr * g
         return w
+
+    def flops(self, out: Shaped, w: Shaped, g: Shaped, velocity: Shaped | None, hyper: Shaped) -> int:
+        """2 a weight, and 2 each for decay, momentum and Nesterov's form; all of them where only shapes are known."""
+        _, _, decay, nesterov = hyper if isinstance(hyper, np.ndarray) else (1, 1, 1, 1)
+        terms = 1 + (decay != 0) + (velocity is not None) * (1 + (nesterov != 0))
+        return 2 * int(terms) * size(w.shape)
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         for shape in ((3, 5), (1,), (0, 2), (37, 129)):
@@ -65,7 +67,7 @@ class AdamStep(Update):
     Kingma and Ba 2015, algorithm 1; with `decoupled` the decay of Loshchilov and Hutter 2019, algorithm 2 (AdamW).
     """
 
-    flops_per_element = 14
+    flops_of_values = True
 
     def reference(self, w: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, hyper: np.ndarray) -> np.ndarray:
         lr, beta1, beta2, eps, decay, decoupled, correction1, correction2 = (w.dtype.type(h) for h in hyper)
@@ -80,6 +82,11 @@ class AdamStep(Update):
         w -= lr / correction1 * m / (np.sqrt(v) / np.sqrt(correction2) + eps)
         return w
 
+    def flops(self, out: Shaped, w: Shaped, g: Shaped, m: Shaped, v: Shaped, hyper: Shaped) -> int:
+        """3 a weight for m, 4 for v, 6 for the step, and for decay 2, or 1 decoupled; 2 where only shapes are known."""
+        decay, decoupled = hyper[4:6] if isinstance(hyper, np.ndarray) else (1, 0)
+        return (13 + int(decay != 0) * (1 if decoupled else 2)) * size(w.shape)
+
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         for shape in ((3, 5), (1,), (0, 2), (37, 129)):
             for decoupled in (0, 1):
@@ -93,8 +100,6 @@ class RunningStatsStep(Update):
 
     hyper[1] = n / (n - 1) makes the biased variance of n elements unbiased. Ioffe and Szegedy 2015, section 3.1.
     """
-
-    flops_per_element = 7
 
     def shape(self, mean: Shaped, stats: Shaped, *state: Shaped | None) -> Spec:
         var = state[0]
@@ -111,6 +116,10 @@ class RunningStatsStep(Update):
         mean += momentum * (stats[0] - mean)
         var += momentum * (stats[1] * factor - var)
         return mean
+
+    def flops(self, out: Shaped, *_: Shaped) -> int:
+        """3 a channel for the mean, 4 for the variance."""
+        return 7 * size(out.shape)
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         for c in (1, 3, 64):
