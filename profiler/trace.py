@@ -1,8 +1,10 @@
 """A recording as a trace that Perfetto and chrome://tracing open: a slice for each op on its thread, inside those of
 its layers and of its phase, and memory as a counter.
 
-The format is that of the "Trace Event Format" (Google, the Catapult project), its JSON object form: complete events
-("X"), counters ("C") and names of processes and threads ("M"). Left out: what runs between ops, which shows as gaps.
+The format is that of the "Trace Event Format" (Google, the Catapult project), its JSON object form: begins and ends
+("B", "E"), counters ("C") and names of processes and threads ("M"). A slice might also be one complete event ("X"),
+with a length instead of an end; but then viewers add up, in floating point, and slices that end together no longer do,
+which they take for an overlap. Left out: what runs between ops, which shows as gaps.
 """
 
 from __future__ import annotations
@@ -52,8 +54,8 @@ def save(recording: Recording, path: str | PathLike, timeline: Sequence[Moment] 
 def events(recording: Recording, timeline: Sequence[Moment] = ()) -> list[dict[str, Any]]:
     """The trace's events, as `save` writes them. Times are in microseconds from the beginning of the recording.
 
-    Slices of one thread lie inside each other or apart, and each comes behind those it lies in. `timeline` is that of a
-    report's memory; see `spans` for when its moments are shown.
+    Those of one thread are in the order of time, each end behind the begin it belongs to, like brackets. `timeline` is
+    that of a report's memory; see `spans` for when its moments are shown.
     """
     return list(each(recording, timeline))
 
@@ -101,30 +103,42 @@ def slices(recording: Recording, table: np.ndarray, thread: int) -> Iterator[Sli
 
 def boxed(calls: Iterable[Slice], depth: int, about: tuple) -> Iterator[dict[str, Any]]:
     """A slice for each box at this depth around the calls that follow one another in it, then what is inside."""
-    described, told, kinds, thread, origin = about
+    described, _, kinds, thread, origin = about
     for box, group in groupby(calls, key=lambda one: one.boxes[depth] if depth < len(one.boxes) else None):
         if box is None:
-            for one in group:
-                yield complete(described[one.call].op, "op", one.start_ns, one.end_ns, thread, origin, told[one.call])
+            yield from nested(group, about)
             continue
         inside = list(group)
-        end = max(one.end_ns for one in inside)
         name, category = (box, "layer") if depth else (box[1], "phase")
         what: dict[str, Any] = {"kind": kinds[name]} if kinds.get(name) else {}
         what["calls"] = len(inside)
         what |= {key: int(sum(getattr(described[one.call], key) for one in inside)) for key in SUMMED}
-        yield complete(name, category, inside[0].start_ns, end, thread, origin, what)
+        yield begin(name, category, inside[0].start_ns - origin, thread, what)
         yield from boxed(inside, depth + 1, about)
+        yield end(name, category, max(one.end_ns for one in inside) - origin, thread)
 
 
-def complete(
-    name: str, category: str, start_ns: int, end_ns: int, thread: int, origin: int, what: dict[str, Any]
-) -> dict[str, Any]:
-    start, length = microseconds(start_ns - origin), microseconds(end_ns - start_ns)
-    return {
-        "ph": "X", "name": name, "cat": category, "ts": start, "dur": length, "pid": PROCESS, "tid": thread,
-        "args": what,
-    }  # fmt: skip
+def nested(calls: Iterable[Slice], about: tuple) -> Iterator[dict[str, Any]]:
+    """The calls' own slices, those that ran inside another one within it."""
+    described, told, _, thread, origin = about
+    running: list[Slice] = []
+    for one in calls:
+        while running and running[-1].end_ns <= one.start_ns and running[-1].end_ns < one.end_ns:
+            done = running.pop()
+            yield end(described[done.call].op, "op", done.end_ns - origin, thread)
+        yield begin(described[one.call].op, "op", one.start_ns - origin, thread, told[one.call])
+        running.append(one)
+    for done in reversed(running):
+        yield end(described[done.call].op, "op", done.end_ns - origin, thread)
+
+
+def begin(name: str, category: str, ns: int, thread: int, what: dict[str, Any]) -> dict[str, Any]:
+    common = {"ph": "B", "name": name, "cat": category, "ts": microseconds(ns)}
+    return {**common, "pid": PROCESS, "tid": thread, "args": what}
+
+
+def end(name: str, category: str, ns: int, thread: int) -> dict[str, Any]:
+    return {"ph": "E", "name": name, "cat": category, "ts": microseconds(ns), "pid": PROCESS, "tid": thread}
 
 
 def arguments(call: Call) -> dict[str, Any]:
@@ -137,9 +151,7 @@ def arguments(call: Call) -> dict[str, Any]:
 
 
 def microseconds(ns: int) -> float:
-    """The unit of traces. Perfetto multiplies by 1000 and cuts off the rest, so the product must not fall short of
-    `ns`: 1.001 * 1000 does, and slices that touch would overlap by a nanosecond.
-    """
+    """The unit of traces. Perfetto multiplies by 1000 and cuts off the rest, and 1.001 * 1000 falls short of 1001."""
     value = ns / 1000
     return value if int(value * 1000) == ns else math.nextafter(value, math.inf)
 
