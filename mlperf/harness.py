@@ -115,7 +115,7 @@ def compare(
         "opt_block_ns": walls["opt"],
         "order": order,
         "warmup_blocks": warm.samples,
-        "steady": warm.steady,
+        "steady": not warm.unsteady,
         **usage,
     }
 

@@ -62,18 +62,21 @@ def sentence(report: Report, lines: Sequence[Line]) -> str:
         return f"bound by overhead, {how}: a larger batch shares them among examples"
     if not any(line.kernels for line in lines):
         return f"bound by {by}, {near}, in NumPy: the numba backend computes it with compiled kernels"
+    trained = any(line.phase != "forward" for line in report.lines)
+    fused = "" if report.form == "plan" else "`accelerate` fuses passes over the same numbers"
     if by == "memory":
         moved = units.memory(sum(line.bytes for line in lines))
-        if any(line.phase == "forward" and line.arithmetic == "float32" for line in lines):
-            return (
-                f"bound by memory, {moved}, {near}: `quantize` moves a quarter of the bytes, `accelerate` fuses passes "
-                "over the same numbers"
-            )
-        return f"bound by memory, {moved}, {near}: fewer channels (`prune`) move less"
-    if any(line.arithmetic == "int8" for line in lines):
+        smaller = "`prune` leaves fewer channels" if trained or integers(lines) else "`quantize` moves a quarter of it"
+        return f"bound by memory, {moved}, {near}: {', '.join(filter(None, (smaller, fused)))}"
+    if integers(lines):
         return f"bound by compute, {near}, on integers: `prune` leaves less to do"
     if roof < FAR:
-        return f"bound by compute, but only {near}: a larger batch, or a plan, leaves less to start and end"
+        return f"bound by compute, but only {near}: a larger batch leaves less to start and end for each example"
+    less = "`prune` leaves out" if trained else "`quantize` computes on integers, `prune` leaves out"
     if roof >= NEAR:
-        return f"bound by compute, {near}: only less work helps: `quantize` computes on integers, `prune` leaves out"
-    return f"bound by compute, {near}: `quantize` computes on integers, `prune` leaves out, more threads share"
+        return f"bound by compute, {near}: only less work helps: {less}"
+    return f"bound by compute, {near}: {less}{', more threads share' if report.threads == 1 else ''}"
+
+
+def integers(lines: Sequence[Line]) -> bool:
+    return any(line.arithmetic == "int8" for line in lines)

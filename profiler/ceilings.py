@@ -26,7 +26,8 @@ from kernels import ahead, cache, cpu, limits, simd
 from kernels.threads import exactly
 from profiler import clock
 from profiler.machine import caches, cpu_model
-from profiler.roofline import BEYOND, Ceilings, binary
+from profiler.roofline import BEYOND, Ceilings
+from profiler.units import memory
 from tinytorch.datasets.download import cache as user_cache
 from tinytorch.engine import dispatch, ops
 from tinytorch.files import write_atomically
@@ -115,7 +116,7 @@ def measure(threads: int) -> Ceilings:
     with exactly(threads):
         print(
             f"measuring the ceilings of this machine for {threads} thread{'s' * (threads > 1)}: float32 multiply-adds, "
-            f"int8 dot products, memory from {binary(sizes[0])} to {binary(sizes[-1])}, calls of ops and steps",
+            f"int8 dot products, memory from {memory(sizes[0])} to {memory(sizes[-1])}, calls of ops and steps",
             file=sys.stderr,
         )
         with tqdm(total=ROUNDS + 1, desc="ceilings", unit="round", file=sys.stderr, dynamic_ncols=True) as bar:
@@ -133,7 +134,7 @@ def measure(threads: int) -> Ceilings:
         int8_ops_per_s=best["dot"],
         call_ns=times["call"].median_ns,
         step_ns=times["steps"].median_ns / STEPS,
-        bandwidth=tuple((size, max(best[f"{kind} {binary(size)}"] for kind in STREAMS)) for size in sizes),
+        bandwidth=tuple((size, max(best[f"{kind} {memory(size)}"] for kind in STREAMS)) for size in sizes),
         caches=known,
         measured_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         doubts=doubts(rates, sizes[-1], known),
@@ -156,7 +157,7 @@ def prepare(threads: int, sizes: Sequence[int]) -> tuple[dict[str, Probe], dict[
     }
     for size in sizes:
         for kind in STREAMS:
-            probes[f"{kind} {binary(size)}"] = lasting(partial(streams.probe, kind, size), streams.round_bytes(size))
+            probes[f"{kind} {memory(size)}"] = lasting(partial(streams.probe, kind, size), streams.round_bytes(size))
     one = np.ones(1, np.float32)
     return probes, {
         "call": clock.Runner(partial(ops.add, one, one), around=unwatched),
@@ -197,12 +198,12 @@ def doubts(rates: Mapping[str, Sequence[float]], largest: int, known: Sequence[t
     if far:
         worst = min(far, key=far.__getitem__)
         told.append(
-            f"{len(far)} of {len(rates)} rates were hardly reached again, least of all {worst!r}: a quarter of the "
+            f"rates hardly reached again: {len(far)} of {len(rates)}, least of all {worst!r}: a quarter of the "
             f"rounds came to {far[worst]:.0%} of its best; measure again when no other programs run"
         )
     if known and largest < BEYOND * known[-1][1]:
         told.append(
-            f"main memory: the largest working set was {binary(largest)}, since too little memory is free, and "
-            f"{known[-1][0]} holds {binary(known[-1][1])}: its rate may be partly that cache's"
+            f"main memory: the largest working set was {memory(largest)}, since too little memory is free, and "
+            f"{known[-1][0]} holds {memory(known[-1][1])}: its rate may be partly that cache's"
         )
     return tuple(told)

@@ -105,9 +105,9 @@ def compare(
         raise ValueError(f"clock.compare: {len(runs)} callables, {rounds} rounds; both have to be at least 1")
     budget_ns = 1e9 * budget_s * len(runs)
     runners = {name: run if isinstance(run, Runner) else Runner(run) for name, run in runs.items()}
-    took = stopwatch().start()
+    before, took = {name: runner.calls for name, runner in runners.items()}, stopwatch().start()
     warm = warm_up(runners, sample_ns, WARMUP_SHARE * budget_ns)
-    calls, warmup_calls = warm.calls, {name: runner.calls for name, runner in runners.items()}
+    calls, warmup_calls = warm.calls, {name: runner.calls - before[name] for name, runner in runners.items()}
     samples: dict[Name, list[float]] = {name: [] for name in runners}
     timer_ns = timer().error_ns
     with without_gc():
@@ -125,7 +125,13 @@ def compare(
             tuple(samples[name]),
             calls[name],
             warmup_calls[name],
-            doubts(samples[name], calls=calls[name], timer_ns=timer_ns, steady=warm.steady, compiled=compiled),
+            doubts(
+                samples[name],
+                calls=calls[name],
+                timer_ns=timer_ns,
+                steady=name not in warm.unsteady,
+                compiled=compiled,
+            ),
         )
         for name in runners
     }

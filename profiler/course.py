@@ -53,7 +53,7 @@ class Profiler:
         return cost.flops(model, made_up(model, input_shape)) // samples(input_shape)
 
     def measure_memory(self, model: Layer, input_shape: Sequence[int]) -> dict[str, float]:
-        """In MB: parameters, activations held for backward, and the peak of a forward pass with parameters and input."""
+        """In MB: parameters, activations held for backward, the peak of a forward pass with parameters and input."""
         x = made_up(model, input_shape)
         return memory(profile(model, x, budget_s=0, roofline=False), x)
 

@@ -1,6 +1,6 @@
 """How far repeated measurements of one thing can be trusted: an exact interval of their median, and doubts in words.
 
-All samples count, whatever they say: an outlier is told of and never dropped. Left out: taking samples (`clock.py`).
+All samples count, whatever they say: an outlier is told of and never dropped. Left out: taking samples (`samples.py`).
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def doubts(
     if not samples_ns:
         return ("no samples were taken",)
     told = [
-        None if steady else "the warm-up never became steady: the first samples may be slower than later ones",
+        None if steady else "the warm-up ended before it was steady: the first samples may be slower than later ones",
         f"{compiled} kernels were compiled or loaded while samples were taken: call once before" if compiled else None,
         too_short(min(samples_ns) * calls, timer_ns),
         too_few(len(samples_ns)),
@@ -140,7 +140,7 @@ def outliers(samples: Sequence[float]) -> str | None:
         return None
     worst = max(far, key=lambda x: abs(x - middle))
     return (
-        f"{len(far)} of {len(samples)} samples are outliers, the farthest {duration(worst)}, "
+        f"outliers: {len(far)} of {len(samples)} samples, the farthest {duration(worst)}, "
         f"{worst / middle:.3g} times the median; they count"
     )
 

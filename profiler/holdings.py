@@ -68,7 +68,7 @@ class Counted:
     """Memory that was counted, by who owns it."""
 
     def __init__(self) -> None:
-        self.owners: set[int] = set()
+        self.owners: dict[int, np.ndarray] = {}  # kept while counting, or a new array could have an old one's id
 
     def bytes_of(self, values: Iterable[Any]) -> int:
         """Bytes of all arrays in these values, without those counted before."""
@@ -76,7 +76,7 @@ class Counted:
         for array in arrays_in(list(values)):
             owner = owner_of(array)
             if id(owner) not in self.owners:
-                self.owners.add(id(owner))
+                self.owners[id(owner)] = owner
                 total += owner.nbytes
         return total
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.path import Path
 from matplotlib.transforms import Bbox
 
 from profiler.palette import INK
@@ -16,51 +17,59 @@ DIRECTIONS = ((1, 0), (1, 1), (1, -1), (-1, 0), (-1, 1), (-1, -1), (0, 1), (0, -
 FAR = 12  # from here on a line leads from the label to its dot
 
 
-def place(axes: Axes, labels: Sequence[str], dots: Sequence[tuple[float, float]], radii: Sequence[float]) -> list[Bbox]:
-    """Label the first dots; dots (x, y) in data, radii in points. A label without any free place is left out.
+def place(
+    axes: Axes, labels: Mapping[int, str], dots: Sequence[tuple[float, float]], radii: Sequence[float]
+) -> dict[int, Bbox]:
+    """Label the dots of these numbers; dots (x, y) in data, radii in points. A label without a free place is left out.
 
-    Returns the boxes of the labels, in pixels.
+    Call it when nothing else is added that would move the axes. Returns the boxes of the labels, in pixels.
     """
     figure = axes.figure
     assert figure is not None
     renderer = FigureCanvasAgg(figure.figure).get_renderer()
     figure.figure.draw_without_rendering()
     pixels = renderer.points_to_pixels(1.0)
-    inside = axes.get_window_extent(renderer)
     centres = axes.transData.transform(np.reshape(dots, (-1, 2)))
-    taken = [Bbox.from_extents(*(centre - radius * pixels), *(centre + radius * pixels))
-             for centre, radius in zip(centres, radii)]  # fmt: skip
-    boxes = []
-    for label, dot, centre, radius in zip(labels, dots, centres, radii):
-        text = axes.annotate(label, dot, (0, 0), textcoords="offset points", fontsize=8.5, color=INK, zorder=4)
+    rims = np.array(radii)[:, None] * pixels
+    taken = [Bbox(ends) for ends in np.stack([centres - rims, centres + rims], 1)]
+    inside, lines, boxes = axes.get_window_extent(renderer), list[Path](), dict[int, Bbox]()
+    for number, label in labels.items():
+        centre = centres[number]
+        text = axes.annotate(label, dots[number], (0, 0), textcoords="offset points", fontsize=8.5, color=INK, zorder=4)
         extent = text.get_window_extent(renderer)
-        found = free(centre, radius * pixels, extent.width, extent.height, inside, taken, pixels)
-        if found is None:
+        for distance, box in candidates(centre, radii[number], extent.width, extent.height, pixels):
+            line = Path([centre, np.clip(centre, box.min, box.max)])
+            led = distance >= FAR
+            if (
+                contains(inside, box)
+                and not any(box.overlaps(other) for other in taken)
+                and not any(other.intersects_bbox(box, filled=False) for other in lines)
+                and not (led and any(line.intersects_bbox(other, filled=False) for other in boxes.values()))
+            ):
+                text.set_position(tuple((box.min - centre) / pixels))
+                taken.append(box)
+                boxes[number] = box
+                if led:
+                    lines.append(line)
+                    ends = axes.transData.inverted().transform(line.vertices)
+                    axes.plot(*ends.T, color=INK, linewidth=0.6, zorder=2.5)
+                break
+        else:
             text.remove()
-            continue
-        distance, box = found
-        text.set_position(tuple((np.array([box.x0, box.y0]) - centre) / pixels))
-        if distance >= FAR:
-            near = np.clip(centre, [box.x0, box.y0], [box.x1, box.y1])
-            ends = axes.transData.inverted().transform([centre, near])
-            axes.plot(*ends.T, color=INK, linewidth=0.6, zorder=2.5)
-        taken.append(box)
-        boxes.append(box)
     return boxes
 
 
-def free(
-    centre: np.ndarray, radius: float, width: float, height: float, inside: Bbox, taken: Sequence[Bbox], pixels: float
-) -> tuple[float, Bbox] | None:
-    """The nearest place where a label overlaps nothing: its distance in points, and its box."""
+def candidates(
+    centre: np.ndarray, radius: float, width: float, height: float, pixels: float
+) -> Iterator[tuple[float, Bbox]]:
+    """Places around a dot, the nearest first: the distance in points, and the label's box in pixels."""
     for distance in DISTANCES:
-        away = radius + distance * pixels
         for right, up in DIRECTIONS:
-            away_each = away if not (right and up) else 0.7 * away
-            x0 = centre[0] + right * away_each - width * (1 - right) / 2
-            y0 = centre[1] + up * away_each - height * (1 - up) / 2
-            box = Bbox.from_bounds(x0, y0, width, height)
-            within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
-            if within and not any(box.overlaps(other) for other in taken):
-                return distance, box
-    return None
+            away = (radius + distance) * pixels * (0.7 if right and up else 1.0)
+            x0 = centre[0] + right * away - width * (1 - right) / 2
+            y0 = centre[1] + up * away - height * (1 - up) / 2
+            yield distance, Bbox.from_bounds(x0, y0, width, height)
+
+
+def contains(outer: Bbox, inner: Bbox) -> bool:
+    return bool(np.all(outer.min <= inner.min) and np.all(inner.max <= outer.max))

@@ -2,8 +2,8 @@
 
 What is counted is what `tracemalloc` sees. Measured with arrays of 8 MB: every array of NumPy, in full when it is asked
 for, whether its pages are touched or not; the scratch of kernels; what compiled code allocates for itself (Numba's
-runtime takes it from Python's allocator). Not seen, and only part of the resident set: OpenBLAS's buffers (4 MB a
-thread, kept from the first large product), work space inside SciPy's C code, stacks of threads, compiled code.
+runtime takes it from Python's allocator). Not seen, and only part of the resident set: OpenBLAS's buffers (4 MB
+from the first large product on), work space inside SciPy's C code, stacks of threads, compiled code.
 
 Tracing makes every allocation slower, so a window is not to be timed. Left out: which op held the memory
 (`timeline.py`), and what it was for (`holdings.py`).

@@ -15,17 +15,19 @@ GREY, PALE = "#999999", "#dddddd"
 
 
 class Look(NamedTuple):
-    """How something is drawn: colour, marker of a point, hatch of an area."""
+    """How something is drawn: colour, marker of a point, hatch of an area and the hatch's colour."""
 
     colour: str
     marker: str
     hatch: str
+    hatched: str = INK
 
 
-PHASES: dict[Phase, Look] = {
+PHASES: dict[Phase, Look] = {  # from dark to light
     "forward": Look(BLUE, "o", ""),
-    "backward": Look(ORANGE, "^", "////"),
-    "update": Look(GREEN, "s", "...."),
+    "backward": Look(ORANGE, "^", "////", "white"),
+    "update": Look(YELLOW, "s", "...."),
 }
-OUTSIDE = Look("#ffffff", "x", "xxxx")
-BEFORE, AFTER = Look("#ffffff", "o", "////"), Look(BLUE, "s", "")
+OUTSIDE = Look("white", "x", "xxxx")
+BEFORE, AFTER = Look("white", "o", "////"), Look(BLUE, "s", "")
+HELD, MOST = Look(SKY, "o", ""), Look("white", "o", "///")

@@ -6,7 +6,8 @@ blocks of a GPT instead of their hundred layers. If the outermost are still too 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -17,21 +18,31 @@ from profiler.tables import PHASES
 from tinytorch.engine.dispatch import Phase
 
 MOST_ROWS = 18
+LABELLED, LEAST_SHARE = 8, 0.02  # dots of a roofline that get a label: at most so many, none of a smaller share
 NO_LAYER, OUTSIDE = "(no layer)", "outside ops"
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def folded(names: Iterable[str], most: int = MOST_ROWS) -> dict[str, str]:
-    """For each dotted name the part of it that is shown: as deep as leaves at most so many."""
-    distinct = dict.fromkeys(names)
-    deepest = max((name.count(".") + 1 for name in distinct), default=1)
-    for depth in range(deepest, 0, -1):
-        shown = {name: ".".join(name.split(".")[:depth]) for name in distinct}
+def folded(lines: Iterable[Line], most: int = MOST_ROWS) -> dict[str, str]:
+    """For each layer the name of its row: its own and its class, or the outer layer it is in, as deep as leaves at most
+    so many rows.
+    """
+    kinds = {line.layer: line.kind for line in lines}
+    shown: dict[str, str] = {}
+    for depth in range(max((name.count(".") + 1 for name in kinds), default=1), 0, -1):
+        cut = {name: ".".join(name.split(".")[:depth]) for name in kinds}
+        shown = {name: named(to, kinds[name] if list(cut.values()).count(to) == 1 and to == name else "")
+                 for name, to in cut.items()}  # fmt: skip
         if len(set(shown.values())) <= most:
             break
-    return shown if distinct else {}
+    return shown
+
+
+def named(layer: str, kind: str) -> str:
+    """A layer with its class, where that says more than its name."""
+    return f"{layer} {kind}".rstrip() if kind != layer.rpartition(".")[2] and layer else layer or NO_LAYER
 
 
 class Row(NamedTuple):
@@ -49,7 +60,7 @@ def rows(report: Report, value: Callable[[Line], float], names: Mapping[str, str
     """The layers in the order they ran, under the names that are shown."""
     found: dict[str, dict[Phase, float]] = {}
     for line in report.lines:
-        of = found.setdefault(names[line.layer] or NO_LAYER, {})
+        of = found.setdefault(names[line.layer], {})
         of[line.phase] = of.get(line.phase, 0) + value(line)
     return [Row(name, values) for name, values in found.items()]
 
@@ -72,7 +83,7 @@ class Layers(NamedTuple):
 
 
 def layers(report: Report) -> Layers:
-    names = folded(line.layer for line in report.lines)
+    names = folded(report.lines)
     times, moved = rows(report, lambda line: line.ns, names), rows(report, lambda line: line.bytes, names)
     others = small({row.name: row.total for row in times})
     if others:
@@ -90,7 +101,7 @@ def joined(part: Sequence[Row], others: set[str]) -> Row:
 class Dot(NamedTuple):
     """A layer in one phase: operations executed for each byte moved, and in a second; its share of the pass."""
 
-    layer: str
+    name: str
     phase: Phase
     arithmetic: str
     per_byte: float
@@ -99,14 +110,14 @@ class Dot(NamedTuple):
 
 
 class Roofline(NamedTuple):
-    """Roofs of the arithmetic in use, and a dot for each layer and phase, the largest first. `left_out`: layers that
-    computed nothing.
+    """Roofs of the arithmetic in use, and a dot for each layer and phase, the largest first. `labels`: for some dots,
+    by number, a text. `left_out`: layers that computed nothing.
     """
 
     title: str
-    threads: int
     roofs: tuple[Roof, ...]
     dots: tuple[Dot, ...]
+    labels: tuple[tuple[int, str], ...]
     left_out: tuple[str, ...]
 
 
@@ -118,17 +129,32 @@ def roofline(report: Report) -> Roofline | None:
     for (layer, phase), lines in report.grouped(lambda line: (line.layer, line.phase)).items():
         operations, moved, ns = (sum(getattr(line, key) for line in lines) for key in ("operations", "bytes", "ns"))
         if operations and moved and ns:
-            whole = max(lines, key=lambda line: line.operations).arithmetic
-            share = ns / report.wall_ns
-            dots.append(Dot(layer or NO_LAYER, phase, whole, operations / moved, 1e9 * operations / ns, share))
+            name, arithmetic = named(layer, lines[0].kind), max(lines, key=lambda line: line.operations).arithmetic
+            per_byte, per_s = operations / moved, 1e9 * operations / ns
+            dots.append(Dot(name, phase, arithmetic, per_byte, per_s, ns / report.wall_ns))
     if not dots:
         return None
-    shown = {dot.layer for dot in dots}
-    every = dict.fromkeys(line.layer or NO_LAYER for line in report.lines)
+    shown = {dot.name for dot in dots}
+    every = dict.fromkeys(named(line.layer, line.kind) for line in report.lines)
     used = [name for name in ("float32", "int8") if any(dot.arithmetic == name for dot in dots)]
     roofs = tuple(roof(report.ceilings, name) for name in used)
     ordered = tuple(sorted(dots, key=lambda dot: -dot.share))
-    return Roofline(heading(report), report.threads, roofs, ordered, tuple(name for name in every if name not in shown))
+    left_out = tuple(name for name in every if name not in shown)
+    return Roofline(heading(report), roofs, ordered, tuple(labels(ordered)), left_out)
+
+
+def labels(dots: Sequence[Dot]) -> Iterator[tuple[int, str]]:
+    """The largest dots that matter, and what is written beside them. Layers that are the same in each of several
+    blocks get one label, at the largest of them.
+    """
+    alike: dict[tuple[str, Phase], list[int]] = {}
+    for i, dot in enumerate(dots):
+        alike.setdefault((re.sub(r"(?<![^.])\d+(?=\.)", "*", dot.name), dot.phase), []).append(i)
+    groups = [(name, numbers, sum(dots[i].share for i in numbers)) for (name, _), numbers in alike.items()]
+    for name, numbers, share in sorted(groups, key=lambda group: -group[2])[:LABELLED]:
+        if share >= LEAST_SHARE:
+            text = f"{name} ({len(numbers)})" if len(numbers) > 1 else dots[numbers[0]].name
+            yield numbers[0], f"{text}  {share:.0%}"
 
 
 class Kinds(NamedTuple):
@@ -217,13 +243,12 @@ def comparison(before: Report, after: Report) -> Comparison:
              Pair("FLOPs", before.flops, after.flops), Pair("bytes moved", before.bytes, after.bytes)]  # fmt: skip
     if before.memory is not None and after.memory is not None and (before.memory.peak_bytes or after.memory.peak_bytes):
         whole.append(Pair("peak memory", before.memory.peak_bytes, after.memory.peak_bytes))
-    names = folded(line.layer for report in reports for line in report.lines)
+    names = folded(line for report in reports for line in report.lines)
     ns, moved, flops = (paired(reports, value, names) for value in (
         lambda line: line.ns, lambda line: line.bytes, lambda line: line.flops))  # fmt: skip
-    kept = {pair.name for pair in ns} - small({pair.name: max(pair.before or 0, pair.after or 0) for pair in ns})
-    parts = ([*(pair for pair in part if pair.name in kept), *together([pair for pair in part if pair.name not in kept])]
-             for part in (ns, moved, flops))  # fmt: skip
-    return Comparison(label(before), label(after), tuple(whole), *map(tuple, parts))
+    others = small({pair.name: max(pair.before or 0, pair.after or 0) for pair in ns})
+    parts = (tuple(together(part, others)) for part in (ns, moved, flops))
+    return Comparison(label(before), label(after), tuple(whole), *parts)
 
 
 def paired(
@@ -234,19 +259,22 @@ def paired(
     return [Pair(name, a.get(name), b.get(name)) for name in {**a, **b}]
 
 
-def together(pairs: Sequence[Pair]) -> list[Pair]:
-    if not pairs:
-        return []
-    return [Pair(f"{len(pairs)} others", sum(pair.before or 0 for pair in pairs), sum(pair.after or 0 for pair in pairs))]
+def together(pairs: Sequence[Pair], others: set[str]) -> Iterator[Pair]:
+    """The pairs, those of these names as the last one."""
+    yield from (pair for pair in pairs if pair.name not in others)
+    if others:
+        inside = [pair for pair in pairs if pair.name in others]
+        sums = (sum(value or 0 for value in values) for values in list(zip(*inside))[1:])
+        yield Pair(f"{len(inside)} others", *sums)
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
 def label(report: Report) -> str:
-    return f"{report.subject}, {report.form}"
+    threads = f"{report.threads} thread{'s' * (report.threads != 1)}"
+    return f"{report.subject}, {report.form}, {report.backend}, {threads}"
 
 
 def heading(report: Report) -> str:
-    threads = f"{report.threads} thread{'s' * (report.threads != 1)}"
-    return f"{label(report)}, {report.backend}, {threads}: one pass {units.duration(report.wall_ns)}"
+    return f"{label(report)}: one pass {units.duration(report.wall_ns)}"

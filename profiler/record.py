@@ -118,12 +118,12 @@ class Recording:
 
     def watch(self, event: Event) -> None:
         """Keep one event. Holds no array, so memory is freed as it would be without recording."""
-        op, arrays, params, _, start_ns, end_ns, _, _, phase, _ = event
+        op, arrays, params, out, start_ns, end_ns, _, _, phase, _ = event
         where = self._names.of(event)
-        signature = [None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]
+        signature: list[Any] = [None if a is None else (a.shape, a.strides, a.dtype) for a in arrays]
         packed = [id(a) for a in arrays if type(a) is not np.ndarray and a is not None]
         if op.flops_of_values:
-            signature.append((op.flops(event.out, *arrays, **params),))
+            signature.append((op.flops(out, *arrays, **params),))
         key: tuple = (op, where, phase, *signature, *packed, *params.items())
         try:
             index = self._known.get(key)

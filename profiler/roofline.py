@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 from tabulate import tabulate
 
-from profiler.units import duration, figures
+from profiler.units import duration, figures, memory
 
 Bound = Literal["compute", "memory", "overhead"]
 # Main memory's rate is that of working sets so many times the last cache: what a cache kept of it is little then.
@@ -171,13 +171,6 @@ def roof(ceilings: Ceilings, arithmetic: str = "float32") -> Roof:
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
-def binary(nbytes: int) -> str:
-    """Bytes in the unit of caches: 32 KiB, 1.5 MiB."""
-    units = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
-    scale, unit = next((scale, unit) for scale, unit in units if nbytes >= scale or scale == 1)
-    return f"{nbytes / scale:g} {unit}"
-
-
 def table(ceilings: Ceilings) -> str:
     """The ceilings for a person: arithmetic and calls, then memory level by level, then what should be doubted."""
     threads = f"{ceilings.threads} thread{'s' * (ceilings.threads > 1)}"
@@ -188,17 +181,17 @@ def table(ceilings: Ceilings) -> str:
         ("an eager op on one number", duration(ceilings.call_ns)),
         ("a step of a plan that computes nothing", duration(ceilings.step_ns)),
     ]
-    memory = [
-        (level.name, "" if level.nbytes is None else binary(level.nbytes), f"{figures(level.bytes_per_s / 1e9)} GB/s",
+    near_and_far = [
+        (level.name, "" if level.nbytes is None else memory(level.nbytes), f"{figures(level.bytes_per_s / 1e9)} GB/s",
          *(f"{figures(roof(ceilings, arithmetic).ridge(level))} op/byte" for arithmetic in ("float32", "int8")))
         for level in levels(ceilings)
     ]  # fmt: skip
     headers = ("memory", "holds", "moves", "float32 bounds from", "int8 bounds from")
-    sizes = [(binary(size), f"{figures(rate / 1e9)} GB/s") for size, rate in ceilings.bandwidth]
+    sizes = [(memory(size), f"{figures(rate / 1e9)} GB/s") for size, rate in ceilings.bandwidth]
     parts = [
         top,
         tabulate(rates, ("", "at most"), colalign=("left", "right"), disable_numparse=True),
-        tabulate(memory, headers, colalign=("left", "right", "right", "right", "right"), disable_numparse=True),
+        tabulate(near_and_far, headers, colalign=("left", "right", "right", "right", "right"), disable_numparse=True),
         tabulate(sizes, ("working set", "moves"), colalign=("right", "right"), disable_numparse=True),
         *(f"doubt: {doubt}" for doubt in ceilings.doubts),
     ]

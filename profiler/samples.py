@@ -208,10 +208,10 @@ def turns(names: Iterable[Name], rounds: int) -> Iterator[list[Name]]:
 
 
 class WarmUp(NamedTuple):
-    """How it went: samples taken of each, whether all became steady, and how many calls make a sample."""
+    """How it went: samples taken of each, who did not become steady, and how many calls make a sample."""
 
     samples: int
-    steady: bool
+    unsteady: tuple[Any, ...]
     calls: dict[Any, int]
 
 
@@ -223,10 +223,10 @@ def warm_up(runners: Mapping[Name, Runner], sample_ns: int, most_ns: float = mat
     so_far = stopwatch().start()
     short = {name: max(1, runner.calibrate(sample_ns) // 4) for name, runner in runners.items()}
     times: dict[Name, list[float]] = {name: [] for name in runners}
-    samples, steady = 0, False
-    while not steady and samples < MOST_WARMUP_SAMPLES and (samples == 0 or so_far.ns < most_ns):
+    samples, unsteady = 0, tuple(runners)
+    while unsteady and samples < MOST_WARMUP_SAMPLES and (samples == 0 or so_far.ns < most_ns):
         for name, runner in runners.items():
             times[name].append(runner.block(short[name]).wall_ns / short[name])
-        samples, steady = samples + 1, all(map(is_steady, times.values()))
+        samples, unsteady = samples + 1, tuple(name for name in runners if not is_steady(times[name]))
     # The quickest sample counts: a disturbed one would make all later ones too short.
-    return WarmUp(samples, steady, {name: math.ceil(sample_ns / max(min(times[name]), 1e-3)) for name in runners})
+    return WarmUp(samples, unsteady, {name: math.ceil(sample_ns / max(min(times[name]), 1e-3)) for name in runners})

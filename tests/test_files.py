@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tinytorch import Linear, Sequential, weights
-from tinytorch.files import require_writable, write_atomically
+from tinytorch.files import require_writable, write_atomically, write_together
 
 
 def test_a_file_is_written_whole_and_readable(tmp_path):
@@ -103,3 +103,53 @@ def test_a_place_that_is_no_directory_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"cannot write to .*folder: .*file is no writable directory; choose another"):
         require_writable(tmp_path / "file" / "folder")
+
+
+def test_files_together_are_all_there_and_older_ones_are_replaced(tmp_path):
+    folder = tmp_path / "new" / "deep"
+    assert write_together(folder, {"a": b"1", "b": b"2"}) == [folder / "a", folder / "b"]
+    assert write_together(folder, {"b": b"3", "c": b"4"}) == [folder / "b", folder / "c"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": b"1", "b": b"3", "c": b"4"}
+    assert os.listdir(tmp_path) == ["new"] and folder.stat().st_mode & 0o777 == 0o777 & ~umask()
+
+
+def umask() -> int:
+    old = os.umask(0)
+    os.umask(old)
+    return old
+
+
+@pytest.mark.parametrize("failing", ["fsync", "rename"])
+@pytest.mark.parametrize("after", range(5))
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_of_files_together_none_is_written_when_one_cannot_be(tmp_path, monkeypatch, failing, after, error):
+    (tmp_path / "a").write_bytes(b"old")
+    calls, real = iter(range(100)), getattr(os, failing)
+
+    def fail(*args):
+        if next(calls) == after:
+            raise error
+        return real(*args)
+
+    monkeypatch.setattr(os, failing, fail)
+    contents = dict.fromkeys("abcde", b"new")
+    with pytest.raises(type(error)) as raised:
+        write_together(tmp_path, contents)
+    assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"
+    if isinstance(error, OSError):
+        assert str(raised.value) == (
+            f"cannot write to {tmp_path}: No space left on device; free some space or choose another directory"
+        )
+    if failing == "fsync" or not after:
+        calls = iter(range(100))
+        with pytest.raises(type(error)):
+            write_together(tmp_path / "new" / "deep", contents)
+        assert os.listdir(tmp_path) == ["a"]
+
+
+def test_files_cannot_lie_in_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    for bad in (tmp_path / "file", tmp_path / "file" / "new"):
+        with pytest.raises(OSError, match=r"cannot write to .*file.*: Not a directory; free some space or choose"):
+            write_together(bad, {"a": b""})
+    assert os.listdir(tmp_path) == ["file"]

@@ -161,6 +161,27 @@ def test_llvm_is_spoken_in_one_room(name):
     assert within(name, "kernels.simd") or ("llvmlite import ir" not in text and "llvmlite.ir" not in text)
 
 
+# Who else reads the counter, and why it cannot ask the one clock.
+COUNTER = {
+    "profiler.samples": "is the one clock",
+    "profiler.record": "a pass is on the clock of the calls within it, which the seam reads",
+    "tinytorch.engine.dispatch": "the seam, which knows no profiler",
+    "kernels.ahead": "seconds of progress; kernels import nothing",
+}
+
+
+@each_file
+def test_there_is_one_clock(name):
+    counters = {"perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns"}
+    reads = {
+        word
+        for node in ast.walk(tree(name))
+        for word in (getattr(node, "id", None), getattr(node, "attr", None), getattr(node, "name", None))
+        if word in counters
+    }
+    assert not reads or name in COUNTER, f"{name} reads {', '.join(reads)}; use profiler.clock, say stopwatch()"
+
+
 @each_file
 def test_files_are_short_and_say_what_they_are(name):
     assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= LONGEST

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from tinytorch.engine.op import OPS, Spec
 
 # Ops that move, choose or compare, and compute nothing.
 FREE = {
-    "cache_write", "cast", "compare", "concat", "embedding", "expand", "getitem", "getitem_grad", "reshape", "transpose",
-    "where",
+    "cache_write", "cast", "compare", "concat", "embedding", "expand", "getitem", "getitem_grad", "reshape",
+    "transpose", "where",
 }  # fmt: skip
 
 
@@ -54,9 +55,9 @@ def test_the_golden_table(golden):
 # -- what the references really do ------------------------------------------------------------------------------------
 
 COMPARING = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
-# Ops whose count is that of their reference. Others are counted as they are written on paper: without
-# the shift by a maximum that keeps exp from overflowing, in a gradient without what forward computed already, and
-# without the few operations on numbers of one channel or row.
+# Ops whose count is that of their reference. Others are counted as they are written on paper: without the shift by a
+# maximum that keeps exp from overflowing, in a gradient without what forward computed already, and without the few
+# operations on numbers of one channel or row.
 LITERAL = {
     "abs", "add", "clip", "conv2d_weight_grad", "div", "dropout", "exp", "linear_input_grad",
     "linear_weight_grad", "log", "log_softmax_grad", "matmul", "max", "maximum", "min", "mul", "neg", "pow", "power",
@@ -69,7 +70,7 @@ LITERAL_CASES = [(name, i) for name, i in CASES if name in LITERAL and case(name
 class Counting(np.ndarray):
     """An array that counts the arithmetic done with it."""
 
-    done: Counter[str] = Counter()
+    done: ClassVar[Counter[str]] = Counter()
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
         plain = [np.asarray(a) if isinstance(a, Counting) else a for a in inputs]

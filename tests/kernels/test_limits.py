@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numba
 import numpy as np
 import pytest
@@ -108,6 +110,18 @@ def test_an_array_never_begins_where_another_does_in_its_page():
     for power in range(14, 29):
         n = 4 * limits.length(2**power, 1)
         assert {n % 4096, 2 * n % 4096} & {*range(256), *range(4096 - 256, 4096)} == set()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no list of mappings to look at")
+def test_memory_is_private_as_that_of_arrays_is(streams):
+    """Shared memory has small pages, and main memory two thirds of its rate: ops passed such a ceiling by half."""
+    address = streams.memory.ctypes.data
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(end, 16) for end in line.split()[0].split("-"))
+        if first <= address < last:
+            assert line.split()[1] == "rw-p"
+            return
+    pytest.fail("the memory is not among the process's mappings")
 
 
 def test_idle_steps_change_nothing(streams):

@@ -29,7 +29,7 @@ def line(layer: str = "0", op: str = "linear", ns: float = 1e6, **more: Any) -> 
 LINES = (
     line(),
     line("1", "relu", 1e5, kind="ReLU", shapes=((32, 512),), flops=16_384, bytes=128 * K, kernels=()),
-    line("1", "relu_grad", 1e5, kind="ReLU", phase="backward", shapes=((32, 512), (32, 512)), flops=16_384, bytes=192 * K),
+    line("1", "relu_grad", 1e5, kind="ReLU", phase="backward", shapes=((32, 512),) * 2, flops=16_384, bytes=192 * K),
     line("0", "linear_weight_grad", 6e5, phase="backward", shapes=((32, 512), (32, 512)), out_shape=(512, 512)),
     line("", "adam_step", 1e5, kind="", phase="update", calls=2, shapes=((512, 512),), flops=2_621_440, bytes=8 * M),
 )  # fmt: skip

@@ -69,5 +69,6 @@ def test_weights():
     model[0].bias.data[:] = 0.0
     stats = analyze_weight_distribution(model)
     assert stats["total_weights"] == 110 and stats["below_threshold_01"] == 100
-    assert stats["below_threshold_001"] == pytest.approx(100 * 10 / 110) and stats["percentile_50"] == pytest.approx(0.05)
+    assert stats["below_threshold_001"] == pytest.approx(100 * 10 / 110)
+    assert stats["percentile_50"] == pytest.approx(0.05)
     assert analyze_weight_distribution(ReLU()) == {"error": "No weights found"}

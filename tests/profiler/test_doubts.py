@@ -97,7 +97,7 @@ def test_spread():
 
 def test_outliers_are_told_of_and_kept():
     assert doubts([*QUIET, 350.0]) == (
-        "1 of 17 samples are outliers, the farthest 350 ns, 3.5 times the median; they count",
+        "outliers: 1 of 17 samples, the farthest 350 ns, 3.5 times the median; they count",
     )
     assert doubts([*QUIET, *QUIET, 350.0]) == ()  # one of 33: seldom enough
     assert doubts([*QUIET, 104.0, 104.0]) == ()  # beyond the fence, but so near that nothing follows
@@ -115,7 +115,7 @@ def test_drift():
 
 def test_never_steady_compiled_and_nothing():
     assert doubts(QUIET, steady=False) == (
-        "the warm-up never became steady: the first samples may be slower than later ones",
+        "the warm-up ended before it was steady: the first samples may be slower than later ones",
     )
     (compiled,) = doubts(QUIET, compiled=3)
     assert compiled == "3 kernels were compiled or loaded while samples were taken: call once before"

@@ -150,11 +150,6 @@ def test_they_are_written_and_read_as_they_are():
         MACHINE.threads = 3
 
 
-@pytest.mark.parametrize("nbytes, text", [(0, "0 B"), (512, "512 B"), (48 * K, "48 KiB"), (3 * M // 2, "1.5 MiB")])
-def test_bytes_in_words(nbytes, text):
-    assert roofline.binary(nbytes) == text
-
-
 def test_table(golden):
     doubtful = MACHINE.model_copy(update={"doubts": ("somebody else was busy",)})
     golden("ceilings", roofline.table(doubtful) + "\n")

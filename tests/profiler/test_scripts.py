@@ -51,7 +51,8 @@ def test_its_own_traceback_is_shown_and_the_recording_kept(run, capsys):
     recording, code = run("def deep():\n    1 / 0\ndeep()\n")
     told = capsys.readouterr().err
     assert code == 1 and len(recording.rows) == 1 and recording.ended_ns > recording.began_ns
-    assert told.startswith("Traceback (most recent call last):") and told.endswith("ZeroDivisionError: division by zero\n")
+    assert told.startswith("Traceback (most recent call last):")
+    assert told.endswith("ZeroDivisionError: division by zero\n")
     assert "runpy" not in told and "scripts.py" not in told and 'script.py", line' in told
 
 
@@ -61,5 +62,5 @@ def test_a_script_that_does_not_compile(run, capsys):
 
 
 def test_no_such_script(tmp_path):
-    with pytest.raises(FileNotFoundError, match="profiler: there is no script .*gone.py; give the path of a Python file"):
+    with pytest.raises(FileNotFoundError, match=r"there is no script .*gone\.py; give the path of a Python file"):
         scripts.run(tmp_path / "gone.py")

@@ -12,9 +12,9 @@ from operator import is_not
 
 import numpy as np
 
-from tinytorch.engine import watching
 from tinytorch.engine.graph import Graph, Value
 from tinytorch.engine.lowering import PlanError, addresses, lower, table
+from tinytorch.engine.watching import run_watched, watchers
 
 
 class Linked:
@@ -56,8 +56,8 @@ class Linked:
         self._call = (self._rows.ctypes.data, *self._rows.shape, self.threads)
 
     def run(self) -> None:
-        if watching.watchers:
-            watching.run_watched(self.lowered, *self._call)
+        if watchers:
+            run_watched(self.lowered, *self._call)
         else:
             self._execute(*self._call)
 

@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytorch.engine import saved, watching
+from tinytorch.engine import saved
 from tinytorch.engine.checks import checks
 from tinytorch.engine.graph import Graph, GraphError, Seen, trace
 from tinytorch.engine.lowering import PlanError, addresses, lower, table
 from tinytorch.engine.rewrites import fuse
 from tinytorch.engine.verify import disagreement
+from tinytorch.engine.watching import add_quick, run_watched, watchers
 from tinytorch.files import write_atomically
 
 __all__ = ["GraphError", "Plan", "PlanError", "capture"]
@@ -71,7 +72,7 @@ class Plan:
         if alone and LOCKED and one_thread and self.program.cost_ns <= QUICK_NS:
             own = self._memory()
             self._kept = own, loop.question(own.rows, own.inputs[0], own.output)
-            watching.add_quick(self)
+            add_quick(self)
 
     def open_quick_way(self, is_open: bool) -> None:
         """Whether queries may be answered in one compiled call, which keeps no times."""
@@ -120,8 +121,8 @@ class Plan:
         if one_by_one:
             for i in range(count):
                 self._execute(start + i * width * memory.rows.itemsize, 1, width, threads)
-        elif watching.watchers:
-            watching.run_watched(self.lowered, start, count, width, threads)
+        elif watchers:
+            run_watched(self.lowered, start, count, width, threads)
         else:
             self._execute(start, count, width, threads)
         y = memory.output.copy()

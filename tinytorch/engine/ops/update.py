@@ -47,7 +47,7 @@ class SGDStep(Update):
         return w
 
     def flops(self, out: Shaped, w: Shaped, g: Shaped, velocity: Shaped | None, hyper: Shaped) -> int:
-        """2 a weight, and 2 each for decay, momentum and Nesterov's form; for all of them where only shapes are known."""
+        """2 a weight, and 2 each for decay, momentum and Nesterov's form; all of them where only shapes are known."""
         _, _, decay, nesterov = hyper if isinstance(hyper, np.ndarray) else (1, 1, 1, 1)
         terms = 1 + (decay != 0) + (velocity is not None) * (1 + (nesterov != 0))
         return 2 * int(terms) * size(w.shape)
