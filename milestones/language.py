@@ -87,7 +87,7 @@ def questions(found: Findings) -> list[str]:
         f"Memory grows by {memory} over the last {LAST} lengths. Would you have expected 2, and where are the weights "
         "of attention?",
         f"{found.part('parameters', heavy):.0%} of the parameters are in {heavy}, {found.part('ns', slow):.0%} of the "
-        f"time goes to {slow}. What could be left out of the one, and what of the other?",
+        f"time goes to {slow}. What could be left out of them, and at what price?",
         f"Reading {found.ours['inputs']:.0f} tokens takes {units.count(query.flops)} FLOPs. Written one by one "
         "without a cache of keys and values, all that stands there is read again for each: how many FLOPs are that, "
         "and how many with one?",

@@ -89,6 +89,7 @@ def main(capsys):
     return start
 
 
+@pytest.mark.slow  # trains four networks and measures what they cost, each in a process
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_quick_run_meets_the_claim_and_says_so(name, tmp_path):
     done = run(name, "--quick", "--output", tmp_path / "new" / "folder")

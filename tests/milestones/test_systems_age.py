@@ -22,6 +22,7 @@ def started(*options):
     return subprocess.run(command, cwd=SCRIPT.parent, env=environment(), capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow  # optimises four networks, measures them and what one costs
 def test_a_quick_run_meets_the_claim_with_files_that_load(tmp_path):
     done = started("--quick", "--output", tmp_path)
     assert done.returncode == 0, done.stderr
