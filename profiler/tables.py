@@ -77,7 +77,8 @@ def ops_table(report: Report) -> str:
     for total in report.by_op():
         lines = [line for line in report.lines if line.op == total.name]
         kernels = ", ".join(dict.fromkeys(name for line in lines for name in line.kernels)) or "NumPy"
-        executed = units.count(total.operations) + (" int8" if any(one.arithmetic == "int8" for one in lines) else "")
+        int8 = any(one.arithmetic == "int8" for one in lines)
+        executed = units.count(total.operations) + " int8" * int8
         rows.append((total.name, kernels, f"{total.calls:,}", executed, *figures(report, lines)))
     headers = ("op", "kernels", "calls", "executed", "FLOPs", "bytes", "time", "share", "GFLOP/s", "of roof", "bound by")
     return table(headers, [*rows, *ends(report, len(headers))], left=2)

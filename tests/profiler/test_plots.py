@@ -26,7 +26,8 @@ FLOATS = Ceilings(
 
 
 def line(layer: str, op: str, phase: str = "forward", ns: float = 1000, **other) -> Line:
-    kind = {"conv2d": "Conv2d", "linear": "Linear", "relu": "ReLU", "reshape": "Flatten", "sgd": "Conv2d"}.get(op.split("_")[0], "")
+    kinds = {"conv2d": "Conv2d", "linear": "Linear", "relu": "ReLU", "reshape": "Flatten", "sgd": "Conv2d"}
+    kind = kinds.get(op.split("_")[0], "")
     figures = {"flops": 64_000, "operations": 64_000, "bytes": 8_000, "calls": 1, **other}
     return Line(layer=layer, kind=kind if layer else "", phase=phase, op=op, shapes=((2, 3), None), out_shape=(2, 3),
                 ns=ns, ns_low=ns, ns_high=ns, **figures)  # fmt: skip
