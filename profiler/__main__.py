@@ -209,7 +209,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(subject, Known):
             show(*profile_model(options.subject, subject, options), options)
             return 0
-        report, recording, code = profile_script(subject, options.arguments, options)
+        arguments = options.arguments
+        if options.subject.isdigit():
+            arguments = ["--no-report", *arguments]  # a milestone's own profile is none of its work
+        report, recording, code = profile_script(subject, arguments, options)
         show(report, recording, options)
         return code
     except UsageError as error:

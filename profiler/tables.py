@@ -80,7 +80,9 @@ def ops_table(report: Report) -> str:
         int8 = any(one.arithmetic == "int8" for one in lines)
         executed = units.count(total.operations) + " int8" * int8
         rows.append((total.name, kernels, f"{total.calls:,}", executed, *figures(report, lines)))
-    headers = ("op", "kernels", "calls", "executed", "FLOPs", "bytes", "time", "share", "GFLOP/s", "of roof", "bound by")
+    headers = (
+        "op", "kernels", "calls", "executed", "FLOPs", "bytes", "time", "share", "GFLOP/s", "of roof", "bound by"
+    )  # fmt: skip
     return table(headers, [*rows, *ends(report, len(headers))], left=2)
 
 
