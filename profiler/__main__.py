@@ -138,7 +138,7 @@ def last_line(report: Any, written: Sequence[Path]) -> dict[str, Any]:
         "subject": report.subject, "form": report.form, "backend": report.backend, "threads": report.threads,
         "passes": report.passes, "wall_ns": round(report.wall_ns), "observed_ns": round(report.observed_ns),
         "outside_ns": round(report.outside_ns), "flops": report.flops, "bytes": report.bytes,
-        "peak_bytes": None if memory is None else memory.peak_bytes, "written": [str(path) for path in written],
+        "peak_bytes": memory.peak_bytes or None if memory else None, "written": [str(path) for path in written],
     }  # fmt: skip
 
 

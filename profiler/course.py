@@ -133,8 +133,8 @@ def memory(report: Report, x: Tensor) -> dict[str, float]:
     return {
         "parameter_memory_mb": held.parameter_bytes / MB,
         "activation_memory_mb": held.activation_bytes / MB,
-        "peak_memory_mb": max(peak, useful) / MB,
-        "memory_efficiency": useful / max(peak, useful) if useful else 0.0,
+        "peak_memory_mb": peak / MB,
+        "memory_efficiency": min(1.0, useful / peak) if peak else 0.0,
     }
 
 

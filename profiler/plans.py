@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
 
 from profiler.profiling import BUDGET_S, report_of, surroundings, watched_passes
 from profiler.record import Recording
-from profiler.report import Memory, Report
+from profiler.report import Report
+from profiler.timeline import memory_of
 from profiler.units import duration
 from tinytorch.engine.plan import Plan
 from tinytorch.engine.stateful import StatefulPlan
@@ -30,28 +30,31 @@ HALF_CACHE = (
 
 
 class Subject(NamedTuple):
-    """What is run, what takes back what a run does, and the compiled programs' threads and memory."""
+    """What is run, what takes back what a run does, and the compiled program's threads and memory, by field."""
 
     run: Callable[[], Any]
     undone: Callable[[], AbstractContextManager]
     threads: int
-    memory: Memory
+    kept: dict[str, int]
 
 
 def profile_plan(
-    plan: Any, *inputs: Any, subject: str | None = None, budget_s: float = BUDGET_S, roofline: bool = True
+    plan: Any, *inputs: Any, subject: str | None = None, budget_s: float = BUDGET_S, roofline: bool = True,
+    memory: bool = True,
 ) -> tuple[Report, Recording]:
     """The profile of `plan(*inputs)`, and what it was made from.
 
     `plan` is a `Plan`, a captured training `Step`, all of whose steps are taken back, or a `Decoder`, which reads one
-    more token of each of its texts (`inputs`: the tokens) without moving on. `budget_s`: about how long is measured.
+    more token of each of its texts (`inputs`: the tokens) without moving on. `budget_s`: about how long is measured;
+    `memory` runs it a few times more, traced.
     TypeError for anything else; whatever the plan refuses it refuses here too.
     """
     what = subject_of(plan, inputs)
     with what.undone():
         ran = seen_once(what.run)
         watched, free_ns = watched_passes(what.run, None, budget_s)
-    report = report_of(watched, free_ns, subject or type(plan).__name__, what.memory, roofline=False)
+        held = memory_of(what.run).model_copy(update=what.kept) if memory else None
+    report = report_of(watched, free_ns, subject or type(plan).__name__, held, roofline=False)
     said = [*report.doubts, overhead(ran)]
     if any(note.op.startswith("cached_attention") for note in ran.notes):
         said.append(HALF_CACHE)
@@ -70,11 +73,9 @@ def subject_of(plan: Any, inputs: tuple[Any, ...]) -> Subject:
             f"profile: a {type(plan).__name__} cannot be profiled; give a model, a plan, a captured step or a decoder"
         )
     made = plan if isinstance(plan, Plan) else plan.linked
-    memory = Memory(
-        arena_bytes=made.program.arena_bytes, constant_bytes=sum(a.nbytes for a in made.program.constants),
-        resident_bytes=psutil.Process().memory_info().rss,
-    )  # fmt: skip
-    return Subject(lambda: plan(*arrays), getattr(plan, "undone", nullcontext), made.threads, memory)
+    constants = sum(a.nbytes for a in made.program.constants)
+    kept = {"arena_bytes": made.program.arena_bytes, "constant_bytes": constants}
+    return Subject(lambda: plan(*arrays), getattr(plan, "undone", nullcontext), made.threads, kept)
 
 
 def seen_once(run: Callable[[], Any]) -> Ran:

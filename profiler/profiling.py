@@ -100,7 +100,7 @@ def profile_recorded(
     if not isinstance(model, Layer):
         from profiler.plans import profile_plan
 
-        return profile_plan(model, *inputs, subject=subject, budget_s=budget_s, roofline=roofline)
+        return profile_plan(model, *inputs, subject=subject, budget_s=budget_s, roofline=roofline, memory=memory)
     tensors = tuple(x if isinstance(x, Tensor) else Tensor(x) for x in inputs)
     what = Pass(model, tensors, backward or optimizer is not None, loss, target, optimizer)
     with undone(model, optimizer):
@@ -111,10 +111,9 @@ def profile_recorded(
 
 @dataclass(frozen=True)
 class Watched:
-    """A recording of several passes: where each ended, and how long each took, watching included."""
+    """A recording of several passes, and how long each took, watching included."""
 
     recording: Recording
-    ends: Sequence[int]
     walls_ns: Sequence[int]
     compiled: int = 0
 
@@ -128,7 +127,7 @@ def watched_passes(run: Callable[[], Any], model: Layer | None, budget_s: float)
         if took.seconds > budget_s and kernels_ready() == ready:
             break
     passes = min(MOST, max(FEWEST, int(budget_s / 2 / max(took.seconds, 1e-9))))
-    recording, ends, walls, free = Recording(model), list[int](), list[int](), list[int]()
+    recording, walls, free = Recording(model), list[int](), list[int]()
     with without_gc():
         ready = kernels_ready()
         for number in range(passes):
@@ -136,14 +135,13 @@ def watched_passes(run: Callable[[], Any], model: Layer | None, budget_s: float)
                 if watching:
                     with recording.on(), stopwatch() as took:
                         run()
-                    ends.append(len(recording))
                     walls.append(took.ns)
                 else:
                     with stopwatch() as took:
                         run()
                     free.append(took.ns)
         compiled = kernels_ready() - ready
-    return Watched(recording, ends, walls, compiled), free
+    return Watched(recording, walls, compiled), free
 
 
 def measured_memory(what: Pass) -> Memory:
@@ -156,7 +154,7 @@ def report_of(
     watched: Watched, free_ns: Sequence[int], subject: str, memory: Memory | None, roofline: bool
 ) -> Report:
     """The report of passes that are all alike."""
-    made, inside_ns = lines(watched.recording.calls, watched.recording.table, watched.ends)
+    made, inside_ns = lines(watched.recording.calls, watched.recording.table, watched.recording.ends)
     wall, observed = Estimate.of(list(free_ns)), Estimate.of(list(watched.walls_ns))
     outside = median(all_ns - ops_ns for all_ns, ops_ns in zip(watched.walls_ns, inside_ns.tolist()))
     outside -= max(0.0, observed.median - wall.median)
@@ -165,7 +163,7 @@ def report_of(
     if added > COSTLY:
         said.append(f"watching adds {added:.0%} to a pass; that is left out of the time outside ops")
     return Report(
-        subject=subject, form="eager", passes=len(watched.ends), wall_ns=wall.median, wall_low_ns=wall.low,
+        subject=subject, form="eager", passes=len(watched.walls_ns), wall_ns=wall.median, wall_low_ns=wall.low,
         wall_high_ns=wall.high, observed_ns=observed.median, outside_ns=max(0.0, outside), lines=tuple(made),
         memory=memory, doubts=tuple(said), **surroundings(roofline),
     )  # fmt: skip

@@ -58,6 +58,7 @@ def test_what_the_report_says():
         assert line.calls == len(line.kernels) == 1 and 0 <= line.ns_low <= line.ns <= line.ns_high
     assert len(recording.calls) == len(report.lines) == len(plan.program.steps)
     assert (report.memory.arena_bytes, report.memory.constant_bytes) == (plan.arena_bytes, plan.constant_bytes)
+    assert 0 < report.memory.peak_bytes < 1 << 20 and report.memory.activation_bytes == 0
     assert "readings of the clock inside the compiled loop" in report.doubts[-1] and not watchers
     assert type(report).model_validate_json(report.model_dump_json()) == report
     assert "0+1+2" in str(report)
@@ -77,7 +78,7 @@ def test_steps_add_up_to_what_a_pass_takes_unwatched(threads):
     plan, missed = tinytorch.compile(model, x, threads=threads), []
     for _ in range(5):
         watched, free_ns = watched_passes(lambda: plan(x), None, budget_s=0.5)
-        _, steps_ns = lines(watched.recording.calls, watched.recording.table, watched.ends)
+        _, steps_ns = lines(watched.recording.calls, watched.recording.table, watched.recording.ends)
         missed.append(steps_ns.min() / min(free_ns))
         if 0.95 <= missed[-1] <= 1.05:
             return
