@@ -14,6 +14,7 @@ from safetensors.numpy import save as save_arrays
 
 import profiler
 import tinytorch
+from kernels import simd
 from tests.engine.nets import small_cnn
 from tinytorch import GPT, Adam, CrossEntropyLoss, Decoder, Linear, Plan, ReLU, Sequential, models
 from tinytorch.engine import saved
@@ -47,7 +48,8 @@ def test_each_step_says_whose_it_is_and_what_it_costs():
     ran = watched(tinytorch.compile(model, x), x)
     first, last = ran.notes
     assert first[:4] == ("0+1", "Linear+ReLU", "forward", "linear")
-    assert (first.shapes, first.out_shape, first.kernels) == (((5, 8), (1, 8, 32)), (5, 16), ("product",))
+    packed = (-(-16 // simd.PANEL), 8, simd.PANEL)  # the weight, in panels as wide as the tiles of this path
+    assert (first.shapes, first.out_shape, first.kernels) == (((5, 8), packed), (5, 16), ("product",))
     assert (first.flops, first.operations, first.arithmetic) == (2 * 5 * 8 * 16 + 5 * 16,) * 2 + ("float32",)
     assert last[:4] == ("2", "Linear", "forward", "linear") and last.flops == 2 * 5 * 16 * 3
     assert first.bytes >= 4 * (5 * 8 + 8 * 16 + 16 + 5 * 16)
