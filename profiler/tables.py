@@ -166,7 +166,7 @@ def comparison(before: Report, after: Report) -> str:
     """Two reports beside each other: the whole, then layers whose names agree."""
 
     def row(name: str, a: float, b: float, shown) -> tuple[str, ...]:  # type: ignore[no-untyped-def]
-        return (name, shown(a), shown(b), f"{a / b:.2f}" if b else "")
+        return (name, shown(a), shown(b), units.figures(a / b) if b else "")
 
     whole = [
         row("one pass", before.wall_ns, after.wall_ns, units.duration),
