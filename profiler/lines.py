@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from profiler.doubts import Estimate
-from profiler.record import Call
 from profiler.report import Line
+from tinytorch.engine.notes import Note
 
 
-def lines(calls: Sequence[Call], events: np.ndarray, ends: Sequence[int]) -> tuple[list[Line], np.ndarray]:
+def lines(calls: Sequence[Note], events: np.ndarray, ends: Sequence[int]) -> tuple[list[Line], np.ndarray]:
     """Lines in the order in which signatures were first seen, and the time inside ops of each pass, in ns.
 
     events (n, FIELDS) as a `Recording` has them; `ends` says how many there were when each pass ended. A signature that
@@ -27,7 +27,7 @@ def lines(calls: Sequence[Call], events: np.ndarray, ends: Sequence[int]) -> tup
     return [one for one in made if one.calls], times.sum(1)
 
 
-def line(call: Call, times_ns: np.ndarray, calls: int) -> Line:
+def line(call: Note, times_ns: np.ndarray, calls: int) -> Line:
     """One line from the time that all its calls took in each pass."""
     middle, low, high = Estimate.of(times_ns.tolist())
     layer, kind, phase, op, shapes, out_shape, kernels, flops, operations, arithmetic, moved = call

@@ -30,12 +30,12 @@ HALF_CACHE = (
 
 
 class Subject(NamedTuple):
-    """What is run, what takes back what a run does, and the compiled program's threads and memory, by field."""
+    """What is run, what takes back what a run does, and the compiled program with its threads."""
 
     run: Callable[[], Any]
     undone: Callable[[], AbstractContextManager]
     threads: int
-    kept: dict[str, int]
+    program: Any
 
 
 def profile_plan(
@@ -53,7 +53,7 @@ def profile_plan(
     with what.undone():
         ran = seen_once(what.run)
         watched, free_ns = watched_passes(what.run, None, budget_s)
-        held = memory_of(what.run).model_copy(update=what.kept) if memory else None
+        held = memory_of(what.run, program=what.program) if memory else None
     report = report_of(watched, free_ns, subject or type(plan).__name__, held, roofline=False)
     said = [*report.doubts, overhead(ran)]
     if any(note.op.startswith("cached_attention") for note in ran.notes):
@@ -73,9 +73,7 @@ def subject_of(plan: Any, inputs: tuple[Any, ...]) -> Subject:
             f"profile: a {type(plan).__name__} cannot be profiled; give a model, a plan, a captured step or a decoder"
         )
     made = plan if isinstance(plan, Plan) else plan.linked
-    constants = sum(a.nbytes for a in made.program.constants)
-    kept = {"arena_bytes": made.program.arena_bytes, "constant_bytes": constants}
-    return Subject(lambda: plan(*arrays), getattr(plan, "undone", nullcontext), made.threads, kept)
+    return Subject(lambda: plan(*arrays), getattr(plan, "undone", nullcontext), made.threads, made.program)
 
 
 def seen_once(run: Callable[[], Any]) -> Ran:

@@ -1,7 +1,7 @@
 """One row for every op that runs, forward, backward or update, taken at the seam; the code under measurement runs
 unchanged.
 
-What is the same for all calls of one signature is worked out once (`Call`); of each call only times and thread are
+What is the same for all calls of one signature is worked out once (`Note`); of each call only times and thread are
 kept, 32 bytes, so that a script of a million calls can be watched. Left out: totals, tables and plots (`report.py`),
 and time spent outside ops.
 """
@@ -27,31 +27,8 @@ from tinytorch.engine.watching import Ran, watch_plans
 Shape = tuple[int, ...]
 
 
-class Call(NamedTuple):
-    """What all calls of an op with one signature have in common.
-
-    `layer` is the dotted name of the innermost layer that was running, in backward of the layer whose gradient is
-    computed, in an update of the one whose parameter it is, and "" outside of all; `kind` is its class. `shapes` are
-    the inputs', None where one was absent. `kernels` are the compiled ones that run, none where NumPy's reference does.
-    `flops` counts the mathematics, 2 for a multiply-add, `operations` what is really executed. `bytes` counts every
-    input and the output once: what has to move if nothing is cached.
-    """
-
-    layer: str
-    kind: str
-    phase: Phase
-    op: str
-    shapes: tuple[Shape | None, ...]
-    out_shape: Shape
-    kernels: tuple[str, ...]
-    flops: int
-    operations: int
-    arithmetic: Literal["float32", "int8"]
-    bytes: int
-
-
 class Row(NamedTuple):
-    """One call of an op: the fields of its `Call`, then when it began on the clock of `time.perf_counter_ns`, how long
+    """One call of an op: the fields of its `Note`, then when it began on the clock of `time.perf_counter_ns`, how long
     it took, and the thread it ran in.
     """
 
@@ -82,7 +59,7 @@ class Recording:
     """
 
     def __init__(self, model: Layer | None = None) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[Note] = []
         self.events = array("q")
         self.ends: list[int] = []
         self.began_ns = self.ended_ns = 0
@@ -139,7 +116,7 @@ class Recording:
         """Keep the steps of a plan or captured step that ran; they are named as within its own model."""
         if id(ran.notes) not in self._plans:
             self._plans[id(ran.notes)] = len(self.calls), ran.notes
-            self.calls += [Call(**note._asdict()) for note in ran.notes]
+            self.calls += ran.notes
         first = self._plans[id(ran.notes)][0]
         events = np.empty((len(ran.notes), FIELDS), np.int64)
         events[:, 0] = np.arange(first, first + len(events))
@@ -148,14 +125,14 @@ class Recording:
         self.events.frombytes(events.tobytes())
 
 
-def described(event: Event, layer: str, kind: str) -> Call:
+def described(event: Event, layer: str, kind: str) -> Note:
     """What is the same whenever the op is called so."""
     op, arrays, params, out, *_ = event
     shapes = tuple([None if a is None else a.shape for a in arrays])
     flops = op.flops(out, *arrays, **params)
     kernels, operations, arithmetic = dispatch.executed(op, arrays, params, flops)
     moved = bytes_moved(flops, out, arrays)
-    return Call(
+    return Note(
         layer, kind, event.phase, op.name, shapes, out.shape, kernels, flops, operations, arithmetic, moved
     )  # fmt: skip
 

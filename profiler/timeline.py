@@ -86,7 +86,7 @@ def record_memory(model: Layer | None = None) -> Iterator[Timeline]:
 
 def memory_of(
     forward: Callable[[], Any], model: Layer | None = None, optimizer: Optimizer | None = None,
-    finish: Callable[[Any], None] | None = None, given: Iterable[Any] = (), plan: Any = None,
+    finish: Callable[[Any], None] | None = None, given: Iterable[Any] = (), program: Any = None,
 ) -> Memory:  # fmt: skip
     """Where the memory of one step goes.
 
@@ -95,8 +95,8 @@ def memory_of(
     changes three times: once to compile; once so that the last finds everything as after a step before. Each begins
     without gradients; those that parameters had before are put back at the end.
 
-    `given` are arrays and tensors the step is about, such as the batch, which are no activations. `plan` is the `Plan`
-    or captured `Step` that it runs, for its arena and constants.
+    `given` are arrays and tensors the step is about, such as the batch, which are no activations. `program` is
+    the compiled one that it runs, of a plan or a captured step, for its arena and constants.
     """
     parameters, given = [] if model is None else model.parameters(), list(given)
     before = [p.grad for p in parameters]
@@ -130,8 +130,8 @@ def memory_of(
         gradient_bytes=after.gradient_bytes,
         optimizer_bytes=after.optimizer_bytes,
         activation_bytes=held.activation_bytes,
-        arena_bytes=getattr(plan, "arena_bytes", 0),
-        constant_bytes=getattr(plan, "constant_bytes", 0),
+        arena_bytes=0 if program is None else program.arena_bytes,
+        constant_bytes=0 if program is None else sum(a.nbytes for a in program.constants),
         peak_bytes=timeline.peak_bytes,
         resident_bytes=timeline.window.resident_bytes,
         timeline=timeline.moments,

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from profiler.record import Call, Recording
+from profiler.record import Recording
 from profiler.report import Moment
 from profiler.tables import dimensions
+from tinytorch.engine.notes import Note
 from tinytorch.files import atomic_file
 
 PROCESS = 1
@@ -141,7 +142,7 @@ def end(name: str, category: str, ns: int, thread: int) -> dict[str, Any]:
     return {"ph": "E", "name": name, "cat": category, "ts": microseconds(ns), "pid": PROCESS, "tid": thread}
 
 
-def arguments(call: Call) -> dict[str, Any]:
+def arguments(call: Note) -> dict[str, Any]:
     """What a viewer shows of an op that is chosen."""
     return {
         "layer": call.layer, "reads": " ".join("-" if shape is None else dimensions(shape) for shape in call.shapes),

@@ -12,9 +12,9 @@ import profiler
 from kernels.threads import exactly
 from profiler.known import KNOWN
 from profiler.lines import lines
-from profiler.record import Call
 from tinytorch import Adam, BatchNorm2d, CrossEntropyLoss, Dropout, Linear, ReLU, Sequential, Tensor, models
 from tinytorch.engine import dispatch, watching
+from tinytorch.engine.notes import Note
 
 FAST = {"budget_s": 0.05, "roofline": False}
 
@@ -98,7 +98,7 @@ def test_profiling_inside_profiling_sees_its_own_part():
 
 
 def test_medians_over_passes():
-    call = Call("0", "Linear", "forward", "linear", ((1, 2),), (1, 3), ("product",), 12, 12, "float32", 24)
+    call = Note("0", "Linear", "forward", "linear", ((1, 2),), (1, 3), ("product",), 12, 12, "float32", 24)
     other = call._replace(op="relu", kernels=())
     events = np.array([[0, 0, 10, 1], [0, 10, 30, 1], [1, 30, 35, 1], [0, 0, 20, 1], [0, 20, 40, 1], [1, 40, 41, 1],
                        [0, 0, 5, 1], [0, 5, 55, 1], [1, 60, 63, 1]])  # fmt: skip

@@ -208,13 +208,13 @@ def test_plans_have_an_arena_and_constants():
         pytest.skip("plans are compiled")
     model, x = models.cnn(), np.random.default_rng(0).random((64, 1, 8, 8), np.float32)
     plan = compile(model, x)
-    memory = memory_of(lambda: plan(x), model, plan=plan)
+    memory = memory_of(lambda: plan(x), model, program=plan.program)
     assert (memory.arena_bytes, memory.constant_bytes) == (plan.arena_bytes, plan.constant_bytes)
     assert memory.arena_bytes > 0 and memory.constant_bytes > 0 and memory.timeline == ()
     assert memory.peak_bytes < plan.arena_bytes  # the answer: the arena is there before
     optimizer = Adam(model.parameters())
     y = np.zeros(64, np.int64)
     step = compile_step(model, optimizer, CrossEntropyLoss(), x, y)
-    trained = memory_of(lambda: step(x, y), model, optimizer, plan=step)
+    trained = memory_of(lambda: step(x, y), model, optimizer, program=step.linked.program)
     assert trained.arena_bytes == step.arena_bytes > memory.arena_bytes
     assert trained.optimizer_bytes == 2 * trained.parameter_bytes + 64

@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 import profiler
 from profiler import trace
-from profiler.record import Call, Recording
+from profiler.record import Recording
 from profiler.report import Moment
 from tinytorch import SGD, CrossEntropyLoss, Linear, ReLU, Sequential, Tensor, models, no_grad
+from tinytorch.engine.notes import Note
 
 # -- the format: "Trace Event Format", section "Event Descriptions" (Google, Catapult project), as far as it is used ---
 
@@ -116,11 +117,11 @@ def slices_of(events: list[dict[str, Any]]) -> dict[int, list[tuple[int, int, st
 # -- recordings made up ------------------------------------------------------------------------------------------------
 
 
-def call(layer: str, op: str = "relu", phase: str = "forward") -> Call:
-    return Call(layer, layer.title(), phase, op, ((2, 3), None), (2, 3), (), 6, 6, "float32", 48)
+def call(layer: str, op: str = "relu", phase: str = "forward") -> Note:
+    return Note(layer, layer.title(), phase, op, ((2, 3), None), (2, 3), (), 6, 6, "float32", 48)
 
 
-def recording(calls: list[Call], events: list[tuple[int, int, int, int]], ends: tuple[int, ...] = ()) -> Recording:
+def recording(calls: list[Note], events: list[tuple[int, int, int, int]], ends: tuple[int, ...] = ()) -> Recording:
     made = Recording()
     made.calls += calls
     for event in events:

@@ -1,4 +1,4 @@
-"""What there is to say of each step of a program: whose it is, and what it costs.
+"""What there is to say of an op or of a step of a program: whose it is, and what it costs.
 
 Left out: how long it takes (`watching.py`), and what the ops of a graph were (`graph.Origin`).
 """
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tinytorch.engine.dispatch import Phase
 from tinytorch.engine.graph import Origin
@@ -22,22 +22,26 @@ Shape = tuple[int, ...]
 
 
 class Note(NamedTuple):
-    """One step. `layer` and `kind` name all layers whose ops became one: `0+1+2`, `Conv2d+ReLU+MaxPool2d`.
+    """A step of a program, or what all calls of an op with one signature have in common.
 
-    `flops` are those of the ops' mathematics, told at the step that does most of the work; `operations` what the step
-    executes; `bytes` every array it reads or writes, once each, scratch left out.
+    `layer` is the dotted name of the innermost layer that was running, in backward of the layer whose gradient is
+    computed, in an update of the one whose parameter it is, and "" outside of all; `kind` is its class. Of a step they
+    name all layers whose ops became one: `0+1+2`, `Conv2d+ReLU+MaxPool2d`. `shapes` are what is read, None where an
+    input was absent. `kernels` are the compiled ones that run, none where NumPy's reference does. `flops` counts the
+    mathematics, 2 for a multiply-add, told at the step that does most of the work; `operations` what is really
+    executed. `bytes` counts every array read or written once, scratch left out: what has to move if nothing is cached.
     """
 
     layer: str
     kind: str
     phase: Phase
     op: str
-    shapes: tuple[Shape, ...]
+    shapes: tuple[Shape | None, ...]
     out_shape: Shape
     kernels: tuple[str, ...]
     flops: int
     operations: int
-    arithmetic: str
+    arithmetic: Literal["float32", "int8"]
     bytes: int
 
 
