@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +16,9 @@ from tqdm import tqdm
 
 import profiler
 from milestones import plots
-from milestones.report import Study, training_case
+from milestones.report import training_case
 from milestones.run import Milestone, Run
+from milestones.sweeps import Case
 from profiler.clock import stopwatch
 from tinytorch.core.dataloader import DataLoader
 from tinytorch.core.layers import Layer
@@ -130,6 +130,27 @@ def save_curves(run: Run, milestone: Milestone, trainer: Trainer, how: Vision, a
     percent = {name: 100 * share for name, share in answers.by_class.items()}
     plots.bars(classes, percent, f"test part: {answers.accuracy:.2%} right", "right, %", digits=1)
     run.save_plot(name, figure)
+
+
+# -- for the report ----------------------------------------------------------------------------------------------------
+
+
+def batch(images: Images, how: Vision) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A batch to learn from, and one image of the test part to answer, as the network takes them."""
+    x, y = images.x_train[: how.batch_size], images.y_train[: how.batch_size]
+    return images.normalised(x), y, images.normalised(images.x_test[:1])
+
+
+def step_of(model: Layer, x: np.ndarray, how: Vision) -> Case:
+    """A step of training by a recipe, with classes drawn at random."""
+    y = np.random.default_rng(1).integers(0, 10, len(x))
+    return training_case(Trainer(model, how.optimizer(model), how.loss()), x, y)
+
+
+def as_colours(filters: np.ndarray) -> np.ndarray:
+    """Filters (N, 3, H, W) as images (N, H, W, 3) in 0..1, each as strong as it can be shown: grey is zero."""
+    strongest = np.abs(filters).max(axis=(1, 2, 3), keepdims=True)
+    return (0.5 + 0.5 * filters / np.where(strongest > 0, strongest, 1)).transpose(0, 2, 3, 1)
 
 
 # -- continuing --------------------------------------------------------------------------------------------------------

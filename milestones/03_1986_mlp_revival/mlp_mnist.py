@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from milestones import plots, script, vision
-from milestones.report import Findings, Study, training_case
+from milestones.report import Findings, Study
 from milestones.run import Achievement, Milestone, Run
 from milestones.sweeps import LAST, Case, Sweep
 from profiler import units

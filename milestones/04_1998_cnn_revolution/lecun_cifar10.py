@@ -18,7 +18,7 @@ import numpy as np
 
 from milestones import plots, script, vision
 from milestones.report import Findings, Study
-from milestones.run import Achievement, Milestone, Part, Run, Version
+from milestones.run import Achievement, Milestone, Run
 from milestones.sweeps import LAST, Case, Sweep
 from tinytorch import BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, datasets, models, recipes
 from tinytorch.core.layers import Layer
@@ -94,9 +94,9 @@ def questions(found: Findings) -> list[str]:
     weights = found.ours["parameters"] / found.then("parameters")
     return [
         f"Convolutions have {found.share('parameters', 'Conv2d'):.0%} of the parameters and do "
-        f"{found.share('flops', 'Conv2d'):.0%} of the FLOPs; linear layers have {found.share('parameters', 'Linear'):.0%} "
-        f"and do {found.share('flops', 'Linear'):.0%}. Which of the two would you shrink for a small file, which for a "
-        "quick answer?",
+        f"{found.share('flops', 'Conv2d'):.0%} of the FLOPs; linear layers have "
+        f"{found.share('parameters', 'Linear'):.0%} and do {found.share('flops', 'Linear'):.0%}. Which of the two would "
+        "you shrink for a small file, which for a quick answer?",
         f"FLOPs grow with the pixels across by an exponent of {pixels.exponent:.2f}, with the channels by "
         f"{channels.exponent:.2f} over the last {LAST}. Which layer keeps the second from being 2?",
         f"Batch norm, ReLU and pooling do next to no FLOPs and take {shared(found, *CHEAP):.0%} of the time of a step. "
