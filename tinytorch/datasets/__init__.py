@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from tinytorch.datasets.cifar import cifar10
 from tinytorch.datasets.download import DataError, fetch
 from tinytorch.datasets.embedded import (
     PAD,
@@ -14,6 +15,8 @@ from tinytorch.datasets.embedded import (
     reversal,
     xor,
 )
+from tinytorch.datasets.idx import mnist
+from tinytorch.datasets.images import Images
 from tinytorch.datasets.split import SPLIT_SEED, Split, validation_split
 from tinytorch.datasets.text import Text, all_windows, tinyshakespeare, windows
 
@@ -43,14 +46,17 @@ __all__ = [
     "SEPARATOR",
     "SPLIT_SEED",
     "DataError",
+    "Images",
     "Split",
     "Text",
     "all_windows",
+    "cifar10",
     "clusters",
     "digits",
     "digits_images",
     "fetch",
     "load",
+    "mnist",
     "read_through",
     "reversal",
     "tinyshakespeare",
