@@ -88,8 +88,16 @@ class Trainer:
         self.epoch = self.step = 0
         self.history: dict[str, list[float]] = {"train_loss": [], "eval_loss": [], "learning_rates": []}
 
-    def train_epoch(self, dataloader: Iterable[tuple[Tensor, ...]], accumulation_steps: int = 1) -> float:
-        """One pass over the data; gradients of `accumulation_steps` batches make one step. Returns the mean loss."""
+    def train_epoch(
+        self,
+        dataloader: Iterable[tuple[Tensor, ...]],
+        accumulation_steps: int = 1,
+        watch: Callable[[int, float], None] | None = None,
+    ) -> float:
+        """One pass over the data; gradients of `accumulation_steps` batches make one step. Returns the mean loss.
+
+        `watch` is told after each batch how many rows it had, and the mean loss of the epoch so far.
+        """
         self.model.train()
         self.set_rate("epoch", self.epoch)
         total, rows, waiting = 0.0, 0, 0
@@ -103,6 +111,8 @@ class Trainer:
                     self.update()
                     waiting = 0
             total, rows = total + loss * len(x), rows + len(x)
+            if watch is not None:
+                watch(len(x), total / rows)
         if waiting:
             self.update()
         mean = total / rows if rows else 0.0
