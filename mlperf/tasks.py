@@ -56,7 +56,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "3d925daa5d0dca8206bc5ab1ce90cf3a2f7e9f4067dc27b030180e79b9acef25"
+REFERENCE_CODE_SHA256 = "3d181e5a582e606215992753f48b9dc30050ce7a53dc52525cc4009872ef9ed5"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:
