@@ -15,10 +15,10 @@ from benchmarks.transformer_work import Attention
 from benchmarks.work import Blocked, Conv, Gemm, Net, TrainingStep
 
 LIMIT_SHARE, BEST_PEER, TWO_THREADS, INT8_GAIN = 0.85, 1.0, 1.8, 3.0
-LATENCY_ONNX = {"perceptron": 3.0, "xor": 3.0, "mlp": 3.0, "cnn": 2.0, "cifar_cnn": 1.3}
+LATENCY_ONNX = {"perceptron": 3.0, "xor": 3.0, "mlp": 3.0, "cnn": 2.0, "cnn-cifar10": 1.3}
 LATENCY_TORCH = {"perceptron": 10.0, "xor": 10.0, "mlp": 10.0}
 THROUGHPUT_FLOAT, THROUGHPUT_INT8 = 1.0, 1.2
-TRAINING = {"mlp": 2.0, "mnist_mlp": 1.2, "cifar_cnn": 1.5}
+TRAINING = {"mlp": 2.0, "mlp-mnist": 1.2, "cnn-cifar10": 1.5}
 TRAINING_THREADS = 2
 QUARTER, QUARTER_GAIN = 25, 1.0
 CHAIN = 1.0

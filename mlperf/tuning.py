@@ -29,7 +29,7 @@ from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.layers import Layer
 from tinytorch.core.optimizers import AdamW
 from tinytorch.core.training import CosineSchedule, Trainer
-from tinytorch.models import TRAINING
+from tinytorch.recipes import DIGITS
 
 SPLITS, FRACTION = 5, 0.2
 KEPT_PERCENT = GATE_PERCENT["closed"]  # for the open division too, whose own gate is lower
@@ -67,7 +67,7 @@ class Trial:
 
 def tunable() -> tuple[str, ...]:
     """The tasks with settings to choose here."""
-    return tuple(name for name, task in TASKS.items() if name in TRAINING or task.fresh)
+    return tuple(name for name, task in TASKS.items() if name in DIGITS or task.fresh)
 
 
 def validation_task(task: Task, seed: int, fraction: float = FRACTION) -> Task:
@@ -85,7 +85,7 @@ def twin(task: Task, seed: int, epochs: int | None = None) -> Layer:
     """
     if task.fresh:
         return task.reference()
-    how = TRAINING[task.name]
+    how = DIGITS[task.name]
     epochs = how.epochs if epochs is None else epochs
     np.random.seed(seed)
     model = task.build()

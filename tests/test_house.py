@@ -30,6 +30,7 @@ ROOMS = {
     "tinytorch.weights": {"tinytorch.core", "tinytorch.engine", "tinytorch.files"},
     "tinytorch.datasets": {"tinytorch.core", "tinytorch.files"},
     "tinytorch.models": {"tinytorch.core"},
+    "tinytorch.recipes": {"tinytorch.core"},
     "tinytorch.nn": {"tinytorch.core"},
     "tinytorch.optim": {"tinytorch.core"},
     "tinytorch.perf": {"tinytorch.core", "tinytorch.engine", "tinytorch.models", "tinytorch.weights"},

@@ -13,12 +13,12 @@ from milestones.report import Findings, Study, training_case
 from milestones.run import Achievement, Milestone, Run
 from milestones.sweeps import LAST, Case, Sweep
 from profiler import units
-from tinytorch import Linear, ReLU, Sequential, datasets, models
+from tinytorch import Linear, ReLU, Sequential, datasets, models, recipes
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.optimizers import AdamW
 from tinytorch.core.training import CosineSchedule, CrossEntropyLoss, Trainer
 
-HOW = models.TRAINING["mlp"]
+HOW = recipes.DIGITS["mlp"]
 
 MILESTONE = Milestone(
     name="mlp",

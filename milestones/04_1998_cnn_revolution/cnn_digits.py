@@ -12,12 +12,12 @@ from milestones import plots, script
 from milestones.report import Findings, Study, training_case
 from milestones.run import Achievement, Milestone, Run
 from milestones.sweeps import LAST, Case, Sweep
-from tinytorch import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, datasets, models
+from tinytorch import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, datasets, models, recipes
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.optimizers import AdamW
 from tinytorch.core.training import CosineSchedule, CrossEntropyLoss, Trainer
 
-HOW = models.TRAINING["cnn"]
+HOW = recipes.DIGITS["cnn"]
 
 MILESTONE = Milestone(
     name="cnn",

@@ -17,7 +17,7 @@ from milestones.options import REFERENCES, parsed
 from milestones.run import Curve, Milestone, Run
 from milestones.script import main as run_script
 from tests.milestones.test_scripts import PARTS, PNG, ROOT, check_report, environment
-from tinytorch import GPT, CrossEntropyLoss, DataLoader, Tensor, TensorDataset, datasets, models, use_backend, weights
+from tinytorch import GPT, CrossEntropyLoss, DataLoader, Tensor, TensorDataset, datasets, recipes, use_backend, weights
 from tinytorch.datasets import text as texts
 
 FOLDER = ROOT / "milestones" / "05_2017_transformer_era"
@@ -191,7 +191,7 @@ def test_single_steps_are_watched_and_timed_without_the_watching(tmp_path):
     batches = language.forever(DataLoader(TensorDataset(x, x), 3))
     run, watched = Run(0, 5, tmp_path), []
     with use_backend("numpy"):
-        trainer = language.trainer(model, models.Recipe(5, 3, 0.01), 5, CrossEntropyLoss(), x[:3], x[:3])
+        trainer = language.trainer(model, recipes.Language(5, 3, 0.01), 5, CrossEntropyLoss(), x[:3], x[:3])
     assert trainer.captured is None, "there is nothing to capture for"
 
     def watch():
@@ -207,7 +207,7 @@ def test_single_steps_are_watched_and_timed_without_the_watching(tmp_path):
 def test_a_captured_step_holds_its_memory_all_the_time(tmp_path):
     model, x, _ = small()
     with use_backend("numba"):
-        trainer = language.trainer(model, models.Recipe(2, 7, 0.01), 2, CrossEntropyLoss(), x, x)
+        trainer = language.trainer(model, recipes.Language(2, 7, 0.01), 2, CrossEntropyLoss(), x, x)
         run = Run(0, 2, tmp_path)
         run.train_steps(trainer, language.forever(DataLoader(TensorDataset(x, x), 7)), "t", lambda: 0.0, 1)
     assert trainer.captured is not None and trainer.step == 2
