@@ -7,8 +7,17 @@ names. Compiled kernels are loaded when the first one is wanted, so importing is
 from tinytorch import nn, optim
 from tinytorch.core.activations import GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from tinytorch.core.attention import MultiHeadAttention, create_causal_mask, scaled_dot_product_attention
+from tinytorch.core.augmentation import ImageTransform
 from tinytorch.core.autograd import enable_autograd, no_grad
-from tinytorch.core.dataloader import Compose, DataLoader, Dataset, RandomCrop, RandomHorizontalFlip, TensorDataset
+from tinytorch.core.dataloader import (
+    Compose,
+    DataLoader,
+    Dataset,
+    ImageDataset,
+    RandomCrop,
+    RandomHorizontalFlip,
+    TensorDataset,
+)
 from tinytorch.core.embeddings import Embedding, EmbeddingLayer, PositionalEncoding, create_sinusoidal_embeddings
 from tinytorch.core.layers import Dropout, Flatten, Layer, Linear, Sequential
 from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss, log_softmax
@@ -51,6 +60,8 @@ __all__ = [
     "Embedding",
     "EmbeddingLayer",
     "Flatten",
+    "ImageDataset",
+    "ImageTransform",
     "Layer",
     "LayerNorm",
     "Linear",

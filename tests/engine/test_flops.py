@@ -59,7 +59,7 @@ COMPARING = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equ
 # maximum that keeps exp from overflowing, in a gradient without what forward computed already, and without the few
 # operations on numbers of one channel or row.
 LITERAL = {
-    "abs", "add", "clip", "conv2d_weight_grad", "div", "dropout", "exp", "linear_input_grad",
+    "abs", "add", "augment", "clip", "conv2d_weight_grad", "div", "dropout", "exp", "linear_input_grad",
     "linear_weight_grad", "log", "log_softmax_grad", "matmul", "max", "maximum", "min", "mul", "neg", "pow", "power",
     "relu", "running_stats_step", "scale_to_norm", "sgd_step", "sigmoid_grad", "sign", "softmax_grad", "sqrt", "sub",
     "sum", "tanh", "tanh_grad",

@@ -95,6 +95,7 @@ def ints(*values):
 
 CONV = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
 POOL = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}
+BYTES, CROP = np.zeros((5, 3, 2, 2), np.uint8), {"mode": "zeros", "cutout": 0}
 EPS = {"eps": 1e-5}
 HEADS = {"causal": True, "scale": 1.0}
 
@@ -205,6 +206,14 @@ ERRORS = [
     ("concat", (f(3, 4), f(3, 4)), {"axis": 2}, ValueError, "they have no axis 2; choose one below 2"),
     ("dropout", (f(3), np.array(1)), {"p": 1.5}, ValueError, "dropout: p is 1.5, it is a probability: choose it"),
     ("dropout", (f(3), f()), {"p": 0.5}, TypeError, r"key is \(\) float32: it must be one int64; draw a new one"),
+    ("augment", (f(5, 1, 2, 2), ints(1), np.zeros((1, 5), int), f(2, 1)), CROP, TypeError,
+     r"augment: images are \(5, 1, 2, 2\) float\d+: they must be \(N, C, H, W\) uint8; keep the bytes of the data set"),
+    ("augment", (BYTES, ints(1), np.zeros((1, 4), int), f(2, 3)), CROP, ValueError,
+     r"draws are \(1, 4\), affine is \(2, 3\): they must be \(n,\), \(n, 5\) and \(2, 3\), for images \(5, 3, 2, 2\)"),
+    ("augment", (BYTES, ints(1), np.zeros((1, 5), int), f(2, 3)), {**CROP, "mode": "wrap"}, ValueError,
+     "augment: unknown mode 'wrap'; known: zeros, reflect"),
+    ("augment", (BYTES, ints(1, 5), np.zeros((2, 5), int), f(2, 3)), CROP, IndexError,
+     r"augment: id 5 at position \(1,\) is outside 0..4; the number of images is 5: check how the ids were made"),
     ("embedding", (f(5, 2), f(3)), {}, TypeError, "ids are float32: they must be integers; convert them with astype"),
     ("embedding", (f(5,), ints(1)), {}, ValueError, r"table is \(5,\): it must be \(vocabulary, width\)"),
     ("embedding", (f(5, 2), ints(1, 5, 2)), {}, IndexError,

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tinytorch.core.augmentation import ImageTransform
+from tinytorch.core.prefetching import prefetch as ahead_of_time
 from tinytorch.core.tensor import Tensor
 
 
@@ -38,11 +40,42 @@ class TensorDataset(Dataset):
         return tuple(Tensor(t.data[index], dtype=t.dtype) for t in self.tensors)
 
 
+class ImageDataset(Dataset):
+    """Images as bytes, uint8 (N, C, H, W), and labels (N,), which become int64; neither is copied.
+
+    `images` may be read-only, mapped from a file, or any view. A sample is (float32 image, label), the image's bytes as
+    numbers 0..255; an `ImageTransform` of the loader normalises and augments whole batches of them.
+    """
+
+    def __init__(self, images: np.ndarray, labels: Any) -> None:
+        self.images, self.labels = np.asarray(images), np.asarray(labels)
+        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+            raise TypeError(
+                f"ImageDataset: images are {self.images.shape} {self.images.dtype}: they must be (N, C, H, W) uint8; "
+                "use TensorDataset for others"
+            )
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"ImageDataset: images are {self.images.shape}, labels are {self.labels.shape} {self.labels.dtype}: "
+                "there must be one whole number for each image"
+            )
+        self.labels = self.labels.astype(np.int64, copy=False)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, Tensor]:
+        return Tensor(self.images[index].astype(np.float32)), Tensor(np.asarray(self.labels[index]))
+
+
 class DataLoader:
     """Batches of a data set, in order or shuffled anew each epoch.
 
     The same `seed` gives the same sequence of epochs; without one, shuffling follows NumPy's global seed. `transform`
-    is applied to the first array of each batch.
+    is applied to the first array of each batch; an `ImageTransform` takes the bytes of an `ImageDataset` from where
+    they lie. With `prefetch` a thread prepares the next batch while this one is used, and the numbers are the same;
+    a data set or transform with code of its own then runs in that thread, so it must not draw from NumPy's global
+    generator. `epoch` counts the iterations begun.
     """
 
     def __init__(
@@ -53,27 +86,47 @@ class DataLoader:
         drop_last: bool = False,
         seed: int | None = None,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
+        prefetch: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"DataLoader: batch_size is {batch_size}, it must be at least 1")
         self.dataset, self.batch_size, self.shuffle, self.drop_last = dataset, batch_size, shuffle, drop_last
-        self.transform = transform
+        self.transform, self.prefetch = transform, prefetch
         self.rng = None if seed is None else np.random.default_rng(seed)
+        self.epoch = 0
+        self._running: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.dataset), self.batch_size)
         return full + (1 if rest and not self.drop_last else 0)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        state = self._running = self._now()
+        epoch, self.epoch = self.epoch, self.epoch + 1
         order = np.arange(len(self.dataset))
         if self.shuffle:
             order = (self.rng or np.random).permutation(order)
-        for i in range(len(self)):
-            yield self.batch(order[i * self.batch_size : (i + 1) * self.batch_size])
+        batches = self._batches(order, epoch)
+        try:
+            yield from ahead_of_time(batches) if self.prefetch else batches
+        finally:
+            if self._running is state:
+                self._running = None
+
+    def _batches(self, order: np.ndarray, epoch: int) -> Iterator[tuple[Tensor, ...]]:
+        parts = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
+        if not (isinstance(self.dataset, ImageDataset) and isinstance(self.transform, ImageTransform)):
+            yield from map(self.batch, parts)
+            return
+        images, labels, transform = self.dataset.images, self.dataset.labels, self.transform
+        draws = transform.draw(order, epoch, images.shape[2:])
+        for i, part in enumerate(parts):
+            x = transform.prepare(images, part, draws[i * self.batch_size : (i + 1) * self.batch_size])
+            yield Tensor(x), Tensor(labels[part])
 
     def batch(self, indices: np.ndarray) -> tuple[Tensor, ...]:
         """The samples at `indices`, stacked."""
-        if isinstance(self.dataset, TensorDataset):
+        if isinstance(self.dataset, TensorDataset | ImageDataset):
             parts: Sequence[Any] = self.dataset[indices]
         else:
             samples = [self.dataset[int(i)] for i in indices]
@@ -83,6 +136,29 @@ class DataLoader:
         if self.transform is not None:
             first = Tensor(self.transform(first.data), dtype=first.dtype)
         return first, *others
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state at the beginning of the epoch that runs, or of the next where none does; plain values.
+
+        A loader that loads it gives that epoch and all that follow. Raises ValueError where the order follows NumPy's
+        global generator, whose state is not the loader's.
+        """
+        if self.shuffle and self.rng is None:
+            raise ValueError("DataLoader.state_dict: it shuffles by NumPy's global generator; give the loader a seed")
+        return self._running or self._now()
+
+    def _now(self) -> dict[str, Any]:
+        order = None if self.rng is None else self.rng.bit_generator.state
+        drawn = self.transform.state_dict() if isinstance(self.transform, ImageTransform) else None
+        return {"epoch": self.epoch, "order": order, "transform": drawn}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue as the loader that `state` was taken from."""
+        if self.rng is not None:
+            self.rng.bit_generator.state = state["order"]
+        if isinstance(self.transform, ImageTransform):
+            self.transform.load_state_dict(state["transform"])
+        self.epoch, self._running = int(state["epoch"]), None
 
 
 class RandomHorizontalFlip:
