@@ -20,12 +20,13 @@ from tqdm import tqdm
 
 from leaderboard import StoreError, default_directory, load_all, row, write
 from mlperf import environment, report, tuning
+from mlperf.harness import Progress
 from mlperf.metrics import Score
 from mlperf.recipe import STAGES, RecipeError
 from mlperf.recipe import load as load_recipe
 from mlperf.submission import Division, Entry, submit
 from mlperf.tasks import TASKS, UnknownTask, find
-from mlperf.worker import WorkerError
+from mlperf.worker import WorkerError, steps_of
 from tinytorch.engine.dispatch import backend
 from tinytorch.files import require_writable
 
@@ -145,6 +146,18 @@ def phase(name: str, total: int, unit: str) -> Iterator[tqdm]:
         yield bar
 
 
+@contextmanager
+def part(name: str) -> Iterator[Progress]:
+    """What takes long within a phase, with a progress bar of its own, which is gone afterwards."""
+    with tqdm(desc=f"  {name:<13}", file=sys.stderr, dynamic_ncols=True, leave=False, delay=1) as bar:
+
+        def progress(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        yield progress
+
+
 def compile_all() -> None:
     """Compile the kernels that are not in the cache yet."""
     from kernels import ahead, machine, registry
@@ -183,8 +196,8 @@ def run_submit(options: argparse.Namespace) -> int:
             bar.set_postfix_str(stage, refresh=False)
             bar.update()
 
-        state, rows = pipeline.run(entry.task, entry.recipe, entry.threads, done)
-    with phase("measure", entry.effort.workers * entry.effort.pairs, "pair") as bar:
+        state, rows = pipeline.run(entry.task, entry.recipe, entry.threads, done, part)
+    with phase("measure", entry.effort.workers * steps_of(entry.effort), "step") as bar:
         submission = submit(entry, state, rows, load_1m, lambda: bar.update())
     path = write(submission, directory)
     quality, reference = submission.quality, submission.reference

@@ -73,7 +73,7 @@ def seeds_of(entry: Entry) -> Seeds:
 def run_workers(
     entry: Entry, state: pipeline.State, seeds: Seeds, folder: Path, progress: Callable[[], object]
 ) -> list[Report]:
-    """Measure the candidate in fresh processes, one after another. `progress()` is called after each pair of blocks."""
+    """Measure the candidate in fresh processes, one after another. `progress()` is called as `worker.measure` does."""
     candidate, samples = folder / "candidate.safetensors", folder / "samples.npz"
     weights.save(state.model, candidate)
     np.savez(samples, x=entry.task.data.x_test, y=entry.task.data.y_test)

@@ -7,22 +7,22 @@ Left out: quantisation-aware training; fine-tune in float32, then quantise.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tinytorch.core.dataloader import DataLoader, TensorDataset
+from tinytorch.core.augmentation import ImageTransform
+from tinytorch.core.dataloader import DataLoader, ImageDataset, TensorDataset
 from tinytorch.core.layers import Layer
-from tinytorch.core.optimizers import AdamW, Optimizer
+from tinytorch.core.optimizers import AdamW
 from tinytorch.core.tensor import Tensor
 from tinytorch.core.training import CosineSchedule, Trainer
 from tinytorch.engine import ops
 from tinytorch.engine.dispatch import backend
-from tinytorch.engine.step import Step
 from tinytorch.perf.training import Loss, compile_step
 from tinytorch.perf.weighted import require_weights, smaller, stored, weight_tensor
 
-Batch = tuple[Tensor, ...]
+Progress = Callable[[int, int], object]
 
 
 def finetune(
@@ -35,17 +35,17 @@ def finetune(
     lr: float = 0.003,
     batch_size: int = 64,
     seed: int = 0,
-    transform: Callable[[np.ndarray], np.ndarray] | None = None,
+    transform: ImageTransform | None = None,
     threads: int = 1,
-    progress: Callable[[], object] = lambda: None,
+    progress: Progress = lambda done, of: None,
 ) -> Layer:
     """A copy of `model`, trained for `epochs` passes over training data x (N, ...) and y (N, ...), in evaluation mode.
 
-    AdamW, its rate falling from `lr` to a hundredth of it along a cosine; batches are drawn with `seed`, and what
-    `transform` makes of their x is what the model reads (augmented images, say). Steps are captured, for up to
-    `threads` threads, whose number changes no result; `progress()` is called after each. A weight that is stored
-    sparsely is trained dense under its mask and stored sparsely again. Raises ValueError for quantised weights, no
-    data, a rate that is not positive and less than one epoch; NonFiniteLoss where training breaks down.
+    AdamW, its rate falling from `lr` to a hundredth of it along a cosine; batches are drawn with `seed`. With a
+    `transform`, x are images, uint8 (N, C, H, W), and the model reads what it makes of them. Steps are captured, for up
+    to `threads` threads, whose number changes no result; after each, `progress(done, of)` is called. A weight that is
+    stored sparsely is trained dense under its mask and stored sparsely again. Raises ValueError for quantised weights,
+    no data, a rate that is not positive and less than one epoch; NonFiniteLoss where training breaks down.
     """
     if epochs < 1 or not lr > 0:
         raise ValueError(f"finetune: epochs is {epochs} and lr is {lr}; choose at least one epoch and a positive rate")
@@ -64,30 +64,25 @@ def finetune(
 
     optimizer = Masked(changed.parameters(), masks)
     schedule = CosineSchedule(max_lr=lr, min_lr=lr / 100, total_epochs=epochs)
-    batches = DataLoader(
-        TensorDataset(x, y), batch_size=batch_size, shuffle=True, seed=seed, transform=transform
-    )
-    trainer = Trainer(changed, optimizer, loss, schedule, captured=captured(changed, optimizer, loss, batches, threads))
-    for _ in range(epochs):
-        trainer.train_epoch(told(batches, progress))
+    data = TensorDataset(x, y) if transform is None else ImageDataset(x, y)
+    batches = DataLoader(data, batch_size, shuffle=True, seed=seed, transform=transform, prefetch=transform is not None)
+    step = None
+    if backend() == "numba":
+        first = x[:batch_size] if transform is None else transform(x[:batch_size])
+        step = compile_step(changed, optimizer, loss, first, y[:batch_size], threads)
+    trainer = Trainer(changed, optimizer, loss, schedule, captured=step)
+    for epoch in range(epochs):
+        trainer.train_epoch(told(batches, progress, epoch, epochs))
     for one in weighted:
         one.layer.weight = weight_tensor(smaller(one.layer.weight.data, one))
     return changed.eval()
 
 
-def captured(model: Layer, optimizer: Optimizer, loss: Loss, batches: DataLoader, threads: int) -> Step | None:
-    """A step for whole batches; None on the NumPy backend, which has none."""
-    if backend() != "numba":
-        return None
-    x, y = batches.batch(np.arange(min(batches.batch_size, len(batches.dataset))))
-    return compile_step(model, optimizer, loss, x, y, threads)
-
-
-def told(batches: Iterable[Batch], progress: Callable[[], object]) -> Iterator[Batch]:
-    """The batches; `progress()` is called when one has been used."""
-    for batch in batches:
+def told(batches: DataLoader, progress: Progress, epoch: int, epochs: int) -> Iterator[tuple[Tensor, ...]]:
+    """The batches of one of so many epochs; when one has been used, `progress` is told."""
+    for i, batch in enumerate(batches, 1):
         yield batch
-        progress()
+        progress(epoch * len(batches) + i, epochs * len(batches))
 
 
 class Masked(AdamW):
