@@ -5,7 +5,20 @@ All were chosen on parts of the training data that were held out; the test part 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from kernels import threads
+from tinytorch.core.augmentation import ImageTransform
+from tinytorch.core.averaging import EMA
+from tinytorch.core.dataloader import DataLoader, ImageDataset
+from tinytorch.core.layers import Layer
+from tinytorch.core.losses import CrossEntropyLoss
+from tinytorch.core.optimizers import SGD
+from tinytorch.core.schedules import OneCycleSchedule
+from tinytorch.core.training import Trainer
+from tinytorch.datasets.images import Images
+from tinytorch.engine.dispatch import backend
+from tinytorch.perf.training import compile_step
 
 
 class Digits(NamedTuple):
@@ -34,5 +47,60 @@ class Language(NamedTuple):
         return 0.01 * self.max_lr
 
 
+class Vision(NamedTuple):
+    """Epochs of SGD with Nesterov's momentum, its rate one cycle over all steps, on smoothed labels.
+
+    Images are moved by up to `padding` pixels, mirrored and cut at random, see `ImageTransform`. With `ema` an average
+    of the weights answers in place of the last ones.
+    """
+
+    epochs: int
+    max_lr: float
+    batch_size: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    smoothing: float = 0.1
+    pct_start: float = 0.3
+    anneal: str = "linear"
+    padding: int = 0
+    padding_mode: Literal["zeros", "reflect"] = "zeros"
+    flip: bool | Literal["alternate"] = False
+    cutout: int = 0
+    ema: float | None = None
+
+    def batches(self, images: Images, seed: int) -> DataLoader:
+        """The training images in whole batches, in another order each epoch; the next is prepared while one is used."""
+        transform = ImageTransform(
+            images.mean, images.std, padding=self.padding, padding_mode=self.padding_mode, flip=self.flip,
+            cutout=self.cutout, seed=seed,
+        )  # fmt: skip
+        data = ImageDataset(images.x_train, images.y_train)
+        return DataLoader(data, self.batch_size, True, drop_last=True, seed=seed, transform=transform, prefetch=True)
+
+    def optimizer(self, model: Layer) -> SGD:
+        return SGD(model.parameters(), self.max_lr, self.momentum, self.weight_decay, nesterov=True)
+
+    def schedule(self, steps: int) -> OneCycleSchedule:
+        return OneCycleSchedule(self.max_lr, steps, self.pct_start, self.anneal)
+
+    def loss(self) -> CrossEntropyLoss:
+        return CrossEntropyLoss(label_smoothing=self.smoothing)
+
+    def trainer(self, model: Layer, images: Images, steps: int) -> Trainer:
+        """A trainer for so many steps. With compiled kernels its step is captured, on all cores."""
+        optimizer, loss_fn, captured = self.optimizer(model), self.loss(), None
+        if backend() == "numba":
+            x, y = images.normalised(images.x_train[: self.batch_size]), images.y_train[: self.batch_size]
+            captured = compile_step(model, optimizer, loss_fn, x, y, threads.get_num_threads())
+        ema = None if self.ema is None else EMA(model, self.ema, warmup=True)
+        return Trainer(
+            model, optimizer, loss_fn, self.schedule(steps), captured=captured, schedule_by="step", ema=ema
+        )
+
+
 DIGITS = {"mlp": Digits(epochs=60, weight_decay=0.3), "cnn": Digits(epochs=30, weight_decay=0.1)}
 LANGUAGE = {"transformer": Language(600, 64, 0.003), "gpt-shakespeare": Language(2000, 12, 0.003)}
+VISION = {
+    "mlp-mnist": Vision(epochs=20, max_lr=0.1, weight_decay=1e-4, padding=2),
+    "cnn-cifar10": Vision(epochs=10, max_lr=0.1, padding=4, flip=True),
+}

@@ -47,7 +47,8 @@ def achieve(run: Run) -> Achievement:
 
     figure, (curve, matrix, filters) = plots.panels(MILESTONE.title, 3)
     plots.loss_curve(curve, {"loss": losses}, "training loss, smoothed labels", least=plots.entropy(HOW.smoothing, 10))
-    plots.confusion_matrix(matrix, data.y_test, predicted, 10, f"held-out digits: {right.sum()} of {right.size} right")
+    said = f"held-out digits: {right.sum()} of {right.size} right"
+    plots.confusion_matrix(matrix, data.y_test, predicted, "0123456789", said)
     learned = model[0].weight.data[:, 0]
     plots.tiles(filters, learned, [""] * len(learned), 4, "filters of the first layer (white: positive)")
     run.save_plot("digits", figure)

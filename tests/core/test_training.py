@@ -140,23 +140,6 @@ def test_the_trainer_clips():
     assert moved == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_cosine_schedule():
-    schedule = CosineSchedule(max_lr=1.0, min_lr=0.2, total_epochs=10)
-    assert [schedule.get_lr(e) for e in (0, 5, 10, 99)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
-    with pytest.raises(ValueError, match="total_epochs is 0, it must be at least 1"):
-        CosineSchedule(total_epochs=0)
-
-
-def test_cosine_schedule_after_a_warm_up():
-    schedule = CosineSchedule(max_lr=1.0, min_lr=0.2, total_epochs=14, warmup=4)
-    assert [schedule.get_lr(e) for e in (0, 1, 3, 4, 9, 14, 99)] == pytest.approx([0.25, 0.5, 1, 1, 0.6, 0.2, 0.2])
-    for warmup in (-1, 14):
-        with pytest.raises(
-            ValueError, match=rf"warmup is {warmup}, it must be from 0 to 13: an epoch at least is left"
-        ):
-            CosineSchedule(total_epochs=14, warmup=warmup)
-
-
 def test_single_steps_do_what_an_epoch_does_with_a_rate_for_each():
     stepped, whole = (Trainer(m, SGD(m.parameters(), lr=0.1), CrossEntropyLoss()) for m in (net(), net()))
     losses = [stepped.train_step(x, y) for x, y in batches(8)]
@@ -171,6 +154,27 @@ def test_single_steps_do_what_an_epoch_does_with_a_rate_for_each():
         assert stepped.optimizer.lr == stepped.scheduler.get_lr(stepped.step - 1) and stepped.model.training
     assert stepped.optimizer.lr == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4))
     assert np.isfinite(stepped.model[0].weight.data).all()
+
+
+def test_a_schedule_by_steps_gives_each_update_its_rate():
+    class Recorded(SGD):
+        def step(self):
+            rates.append(self.lr)
+            super().step()
+
+    schedule = CosineSchedule(1.0, 0.0, 12, warmup=4)
+    for accumulation, updates in ((1, 6), (3, 2)):
+        rates: list[float] = []
+        model = net()
+        trainer = Trainer(
+            model, Recorded(model.parameters()), CrossEntropyLoss(), schedule, schedule_by="step"
+        )  # fmt: skip
+        trainer.train_epoch(batches(4), accumulation)
+        trainer.train_epoch(batches(4), accumulation)
+        assert rates == [schedule.get_lr(step) for step in range(2 * updates)]
+        assert trainer.history["learning_rates"] == [rates[updates - 1], rates[-1]]
+    with pytest.raises(ValueError, match='schedule_by is \'batch\'; choose "epoch" or "step"'):
+        Trainer(model, SGD(model.parameters()), CrossEntropyLoss(), schedule, schedule_by="batch")
 
 
 def test_evaluation_runs_in_eval_mode_without_gradients_and_restores_the_mode():

@@ -11,7 +11,7 @@ import pytest
 
 from milestones import plots
 from milestones.options import REFERENCES, parsed
-from milestones.run import Achievement, Milestone
+from milestones.run import Achievement, Milestone, Version
 from milestones.script import main as run_script
 from tinytorch import SGD, DataLoader, Linear, MSELoss, Sequential, TensorDataset, Trainer, models, weights
 
@@ -82,7 +82,7 @@ def test_weights_are_saved_where_asked(tmp_path, capsys):
 
 
 def test_save_without_a_file_means_the_competitions_reference(tmp_path):
-    options = parsed(milestone(tmp_path), ["--save"], milestone(tmp_path))
+    options = parsed({"default": Version(milestone(tmp_path), fit())}, ["--save"])
     assert options.save == REFERENCES / "line.safetensors"
     assert (REFERENCES / "cnn.safetensors").is_file()
 
@@ -108,7 +108,7 @@ def axes():
 
 def test_the_confusion_matrix_counts():
     drawn = axes()
-    plots.confusion_matrix(drawn, np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 2]), 3, "t")
+    plots.confusion_matrix(drawn, np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 2]), "abc", "t")
     texts = {text.get_position(): text.get_text() for text in drawn.texts}
     assert texts == {(0, 0): "1", (1, 0): "1", (1, 1): "1", (2, 2): "2"}  # (predicted, truth)
 

@@ -1,4 +1,4 @@
-"""The training loop: Trainer, learning-rate schedule; what clips gradients is in `core.clipping`."""
+"""The training loop: Trainer. Schedules are in `core.schedules`, what clips gradients in `core.clipping`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from tinytorch.core.autograd import no_grad
+from tinytorch.core.averaging import EMA
 from tinytorch.core.clipping import clip_grad_norm, clip_grad_value, limits
 from tinytorch.core.layers import Layer
 from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss, log_softmax
 from tinytorch.core.optimizers import Optimizer
+from tinytorch.core.schedules import CosineSchedule, OneCycleSchedule
 from tinytorch.core.tensor import Tensor
 from tinytorch.engine import dispatch
 from tinytorch.files import write_atomically
 
 __all__ = [
-    "BinaryCrossEntropyLoss", "CosineSchedule", "CrossEntropyLoss", "MSELoss", "NonFiniteLoss", "Trainer",
-    "clip_grad_norm", "clip_grad_value", "log_softmax",
+    "EMA", "BinaryCrossEntropyLoss", "CosineSchedule", "CrossEntropyLoss", "MSELoss", "NonFiniteLoss",
+    "OneCycleSchedule", "Trainer", "clip_grad_norm", "clip_grad_value", "log_softmax",
 ]  # fmt: skip
 
 
@@ -42,37 +44,14 @@ class NonFiniteLoss(ArithmeticError):
     """The loss became nan or infinite; the message names the step and the layer that began it."""
 
 
-class CosineSchedule:
-    """Learning rate falling from max_lr to min_lr along half a cosine. Loshchilov and Hutter 2017, section 3.
-
-    With `warmup` it first grows in a straight line, so that epoch warmup - 1 is the first with max_lr (Goyal et al.
-    2017, section 2.2). Where rates change with every step (`Trainer.train_step`), all epochs here are steps.
-    """
-
-    def __init__(self, max_lr: float = 0.1, min_lr: float = 0.01, total_epochs: int = 100, warmup: int = 0) -> None:
-        if total_epochs < 1:
-            raise ValueError(f"CosineSchedule: total_epochs is {total_epochs}, it must be at least 1")
-        if not 0 <= warmup < total_epochs:
-            raise ValueError(
-                f"CosineSchedule: warmup is {warmup}, it must be from 0 to {total_epochs - 1}: an epoch at least is "
-                "left for the cosine"
-            )
-        self.max_lr, self.min_lr, self.total_epochs, self.warmup = max_lr, min_lr, total_epochs, warmup
-
-    def get_lr(self, epoch: float) -> float:
-        """Rate for an epoch; past the last one, min_lr."""
-        if epoch < self.warmup:
-            return self.max_lr * (epoch + 1) / self.warmup
-        progress = min((epoch - self.warmup) / (self.total_epochs - self.warmup), 1.0)
-        return self.min_lr + (self.max_lr - self.min_lr) * (1 + math.cos(math.pi * progress)) / 2
-
-
 class Trainer:
     """Trains a model: loss_fn(model(x), y) over batches (x, y), backward, optimizer step.
 
     `captured`, from `tinytorch.compile_step`, takes the batches that fit it (a last, shorter one is trained eagerly,
     and so are all if gradients are accumulated). With it, a loss that is not finite is noticed after the update.
     Gradients are clipped by their joint norm or by value, at most one of them, and by a captured step likewise.
+    The scheduler is asked for the rate of each epoch or, with `schedule_by="step"`, of each step; `ema`, an average of
+    this model's weights, is updated after each step.
     `history` keeps train_loss, eval_loss and learning_rates, one entry an epoch.
     """
 
@@ -85,6 +64,8 @@ class Trainer:
         grad_clip_norm: float | None = None,
         captured: Captured | None = None,
         grad_clip_value: float | None = None,
+        schedule_by: str = "epoch",
+        ema: EMA | None = None,
     ) -> None:
         limits("Trainer", grad_clip_norm, grad_clip_value)
         asked = grad_clip_norm, grad_clip_value
@@ -94,17 +75,31 @@ class Trainer:
                 f"{captured.grad_clip_value}, the trainer by {grad_clip_norm} and {grad_clip_value}; give compile_step "
                 "the same limits"
             )
+        if schedule_by not in ("epoch", "step"):
+            raise ValueError(f'Trainer: schedule_by is {schedule_by!r}; choose "epoch" or "step"')
+        if ema is not None and ema.model is not model:
+            raise ValueError(
+                "Trainer: ema averages another model than the one that is trained; give EMA the same model"
+            )
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.scheduler, self.captured = scheduler, captured
+        self.schedule_by, self.ema = schedule_by, ema
         self.grad_clip_norm, self.grad_clip_value = grad_clip_norm, grad_clip_value
         self.epoch = self.step = 0
         self.history: dict[str, list[float]] = {"train_loss": [], "eval_loss": [], "learning_rates": []}
 
-    def train_epoch(self, dataloader: Iterable[tuple[Tensor, ...]], accumulation_steps: int = 1) -> float:
-        """One pass over the data; gradients of `accumulation_steps` batches make one step. Returns the mean loss."""
+    def train_epoch(
+        self,
+        dataloader: Iterable[tuple[Tensor, ...]],
+        accumulation_steps: int = 1,
+        watch: Callable[[int, float], None] | None = None,
+    ) -> float:
+        """One pass over the data; gradients of `accumulation_steps` batches make one step. Returns the mean loss.
+
+        `watch` is told after each batch how many rows it had, and the mean loss of the epoch so far.
+        """
         self.model.train()
-        if self.scheduler is not None:
-            self.optimizer.lr = self.scheduler.get_lr(self.epoch)
+        self.set_rate("epoch", self.epoch)
         total, rows, waiting = 0.0, 0, 0
         self.optimizer.zero_grad()
         for x, y in dataloader:
@@ -116,6 +111,8 @@ class Trainer:
                     self.update()
                     waiting = 0
             total, rows = total + loss * len(x), rows + len(x)
+            if watch is not None:
+                watch(len(x), total / rows)
         if waiting:
             self.update()
         mean = total / rows if rows else 0.0
@@ -136,12 +133,18 @@ class Trainer:
         self.optimizer.zero_grad()
         return self.learn(x, y)
 
+    def set_rate(self, by: str, position: int) -> None:
+        """The rate of this epoch or step, if that is what the schedule goes by."""
+        if self.scheduler is not None and self.schedule_by == by:
+            self.optimizer.lr = self.scheduler.get_lr(position)
+
     def learn(self, x: Tensor, y: Tensor) -> float:
         """One update by one batch, captured where that fits; returns the loss before it."""
         if self.captured is not None and self.captured.fits(x.data, y.data):
+            self.set_rate("step", self.step)
             loss = self.captured(x.data, y.data)
             self.check_finite(loss, x)
-            self.step += 1
+            self.stepped()
             return loss
         loss = self.accumulate(x, y)
         self.update()
@@ -156,13 +159,20 @@ class Trainer:
 
     def update(self) -> None:
         """Clip if asked to, step, forget the gradients."""
+        self.set_rate("step", self.step)
         if self.grad_clip_norm is not None:
             clip_grad_norm(self.optimizer.params, self.grad_clip_norm)
         if self.grad_clip_value is not None:
             clip_grad_value(self.optimizer.params, self.grad_clip_value)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.stepped()
+
+    def stepped(self) -> None:
+        """Count a step that was taken, and average the weights that came of it."""
         self.step += 1
+        if self.ema is not None:
+            self.ema.update()
 
     def evaluate(self, dataloader: Iterable[tuple[Tensor, ...]]) -> tuple[float, float]:
         """(mean loss, accuracy) without training.
