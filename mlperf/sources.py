@@ -1,9 +1,10 @@
 """Where a task's data come from when they are not just embedded, and which copies of them are known.
 
 Results compare only on the very same data, so every task names its data by a digest. Embedded sets and the text exist
-in one form. Of the image sets copies are about that differ (the published archives, copies decoded from recompressed
-images), and whoever has another one should neither be refused nor be compared with the rest: so the digest of the copy
-that was used is part of such a task's version, which decides who is ranked with whom.
+in one form. Of the image sets there are copies that differ from the published files (decoded from recompressed images,
+say), and who has one should neither be refused nor be compared with the rest. So the digest of the copy that was used
+is part of such a task's version, which decides who is ranked with whom, and a copy that is not the published one is
+named in the submission. Which one is published follows from the files' own checksums: nobody needs to have seen it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ def mnist() -> Split:
 def cifar10() -> Split:
     """CIFAR-10's images in bytes. DataError where they are not to be had."""
     return in_bytes(datasets.cifar10())
+
+
+def published(dataset: str) -> bool:
+    """Whether the files at hand are the published ones, by the checksums that their publishers give."""
+    return "not the published" not in {"mnist": datasets.mnist, "cifar10": datasets.cifar10}[dataset]().source
 
 
 def in_bytes(images: Images) -> Split:
