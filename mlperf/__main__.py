@@ -1,7 +1,7 @@
 """`python -m mlperf submit`, `tune` and `list`. Progress goes to stderr, results to stdout, the last line is JSON.
 
 Exit code 0 only for a VALID submission or settings that were found, 1 for INVALID, none found or a failed run, 2 for
-something unknown, 130 after Ctrl-C.
+something unknown or data that are not to be had, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from mlperf.recipe import load as load_recipe
 from mlperf.submission import Division, Entry, submit
 from mlperf.tasks import TASKS, UnknownTask, find
 from mlperf.worker import WorkerError, steps_of
+from tinytorch.datasets import DataError
 from tinytorch.engine.dispatch import backend
 from tinytorch.files import require_writable
 
@@ -96,6 +97,7 @@ def run_tune(options: argparse.Namespace) -> int:
         raise UsageError(f"--division open removes channels, which --model {task.name} cannot lose; leave it out")
     tried = tuning.TRIED[options.division]
     splits, epochs = (2, 5) if options.fast else (tuning.SPLITS, None)
+    _ = task.data  # as in run_submit
     compile_all()
 
     from kernels.threads import set_num_threads
@@ -223,6 +225,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_tune(options) if options.command == "tune" else run_submit(options)
     except (UsageError, UnknownTask, RecipeError) as error:
         command.error(str(error))
+    except DataError as error:
+        print(f"mlperf: --model {options.model} needs data: {error}", file=sys.stderr)
+        return 2
     except (StoreError, WorkerError, OSError, ValueError) as error:
         print(f"mlperf: {error}", file=sys.stderr)
         return 1
