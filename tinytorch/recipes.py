@@ -62,6 +62,7 @@ class Vision(NamedTuple):
     smoothing: float = 0.1
     pct_start: float = 0.3
     anneal: str = "linear"
+    div_factor: float = 25.0
     padding: int = 0
     padding_mode: Literal["zeros", "reflect"] = "zeros"
     flip: bool | Literal["alternate"] = False
@@ -81,7 +82,7 @@ class Vision(NamedTuple):
         return SGD(model.parameters(), self.max_lr, self.momentum, self.weight_decay, nesterov=True)
 
     def schedule(self, steps: int) -> OneCycleSchedule:
-        return OneCycleSchedule(self.max_lr, steps, self.pct_start, self.anneal)
+        return OneCycleSchedule(self.max_lr, steps, self.pct_start, self.anneal, self.div_factor)
 
     def loss(self) -> CrossEntropyLoss:
         return CrossEntropyLoss(label_smoothing=self.smoothing)
