@@ -30,6 +30,7 @@ from mlperf.worker import WorkerError, steps_of
 from tinytorch.datasets import DataError
 from tinytorch.engine.dispatch import backend
 from tinytorch.files import require_writable
+from tinytorch.recipes import VISION
 
 EXAMPLES = """examples:
   python -m mlperf list                                   the tasks
@@ -84,7 +85,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     tuner.add_argument("--model", required=True, metavar="MODEL", help=f"one of {', '.join(tuning.tunable())}")
     tuner.add_argument("--division", choices=tuple(tuning.TRIED), default="closed", help="default: closed")
-    tuner.add_argument("--fast", action="store_true", help="two splits, twins hardly trained: a try of the command")
+    tuner.add_argument(
+        "--fast", action="store_true", help="two splits at most, twins hardly trained: a try of the command"
+    )
     return command
 
 
@@ -95,16 +98,17 @@ def run_tune(options: argparse.Namespace) -> int:
         raise UsageError(f"--model {task.name} has nothing to choose here; known: {', '.join(tuning.tunable())}")
     if options.division == "open" and task.answering.output_tokens is not None:
         raise UsageError(f"--division open removes channels, which --model {task.name} cannot lose; leave it out")
-    tried = tuning.TRIED[options.division]
-    splits, epochs = (2, 5) if options.fast else (tuning.SPLITS, None)
+    tried, splits, epochs = tuning.settings_of(task, options.division), tuning.splits_of(task), None
+    if options.fast:
+        splits, epochs = min(splits, 2), 1 if task.name in VISION else 5
     _ = task.data  # as in run_submit
     compile_all()
 
-    from kernels.threads import set_num_threads
+    from kernels.threads import config, set_num_threads
 
-    set_num_threads(1, blas=1)  # nets this small are trained on one
+    set_num_threads(config.NUMBA_NUM_THREADS if task.name in VISION else 1)  # small nets are trained on one
     with phase("validate", splits * len(tried), "setting") as bar:
-        trials = tuning.trials(task, tried, splits, epochs, bar.update)
+        trials = tuning.trials(task, tried, splits, epochs, bar.update, part)
     best = tuning.chosen(trials)
     twins = ", ".join(str(Score(q.ref_value, q.n, q.ref_correct)) for q in trials[0].quality)
     print(f"\n{report.trials_table(trials, best)}\n{task.metric.name} of the twins: {twins}\n")

@@ -39,8 +39,12 @@ def compiling():
 
 def surroundings(names):
     """The labels tell of the environment: whether each variable is set, as 0 or 1."""
-    told = np.array([[name in os.environ] for name in names], np.float32)
-    return Pair(Arm(lambda x: x), Arm(lambda x: told), SAMPLES[:1], lambda arm, _: arm.run(SAMPLES[0])[:, 0].astype(int))
+    found = np.array([[name in os.environ] for name in names], np.float32)
+
+    def told(arm, _):
+        return arm.run(SAMPLES[0])[:, 0].astype(int)
+
+    return Pair(Arm(lambda x: x), Arm(lambda x: found), SAMPLES[:1], told)
 
 
 def failing():

@@ -7,7 +7,7 @@ Left out: quantisation-aware training; fine-tune in float32, then quantise.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -71,18 +71,11 @@ def finetune(
         first = x[:batch_size] if transform is None else transform(x[:batch_size])
         step = compile_step(changed, optimizer, loss, first, y[:batch_size], threads)
     trainer = Trainer(changed, optimizer, loss, schedule, captured=step)
-    for epoch in range(epochs):
-        trainer.train_epoch(told(batches, progress, epoch, epochs))
+    for _ in range(epochs):
+        trainer.train_epoch(batches, watch=lambda rows, loss: progress(trainer.step, epochs * len(batches)))
     for one in weighted:
         one.layer.weight = weight_tensor(smaller(one.layer.weight.data, one))
     return changed.eval()
-
-
-def told(batches: DataLoader, progress: Progress, epoch: int, epochs: int) -> Iterator[tuple[Tensor, ...]]:
-    """The batches of one of so many epochs; when one has been used, `progress` is told."""
-    for i, batch in enumerate(batches, 1):
-        yield batch
-        progress(epoch * len(batches) + i, epochs * len(batches))
 
 
 class Masked(AdamW):
