@@ -57,7 +57,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "ec91bd4a6800b235903f15e29a41d45e97abab0dfa9b0e319c36645fddf078f7"
+
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:
