@@ -9,6 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmarks import kernels, transformer
+from benchmarks.accuracy import Race, races
 from benchmarks.contest import QUIET_CORES, Contestant, Result, Spread
 from benchmarks.libraries import OURS
 from benchmarks.targets import Target, fraction
@@ -89,6 +90,40 @@ def cache_table(results: Sequence[Result]) -> str:
     return tabulate(rows, headers, colalign=("right",) * 3, disable_numparse=True) if rows else ""
 
 
+def accuracy_table(results: Sequence[Result]) -> str:
+    """How a race went: a line for each contestant, and what the columns count; below, why one is missing."""
+    rows, legend = [], []
+    for race in races(results):
+        ours = next((str(each) for each in race.case.contestants if is_ours(each) and str(each) in race.times_ns), None)
+        for i, name in enumerate(race.times_ns):
+            ratio = race.ratio(name, ours) if ours and name != ours else None
+            total_ns, last = sum(race.times_ns[name]), race.laps[name][-1]
+            rows.append((
+                str(race.case) if i == 0 else "", name, duration(race.median_ns(name)), spread(ratio), *arrival(race, name),
+                f"{last.accuracy:.2%}", f"{last.waited_ns / total_ns:.2%}",
+                duration(sum(lap.tested_ns for lap in race.laps[name])),
+            ))  # fmt: skip
+        legend += [f"{race.case}, {name}: {why}" for name, why in race.failed.items()]
+        legend += [f"goal: {race.goal:.0%} of {race.case.work.tested:,} test images"] if race.goal else []
+    headers = ("training", "by", "epoch", "epoch / ours", "goal in", "after", "and start", "end", "waiting", "tests")
+    align = ("left", "left", *["right"] * (len(headers) - 2))
+    legend.append(
+        "epoch: median; goal in: the epoch whose test reaches it; after: training until then; and start: with building, "
+        "capturing and a first step;\nend: accuracy after the last epoch; waiting: for batches, of all training; tests: of "
+        "all epochs, in no other column"
+    )
+    return "\n".join([tabulate(rows, headers, colalign=align, disable_numparse=True), *legend])
+
+
+def arrival(race: Race, name: str) -> tuple[str, str, str]:
+    """The epoch in which the goal is reached, the time until then without and with the start."""
+    reached = race.reached(name)
+    if reached is None:
+        return "-" if race.goal is None else "never", "-", "-"
+    epoch, ns = reached
+    return f"epoch {epoch}", duration(ns), duration(ns + race.start_ns(name))
+
+
 def target_table(targets: Sequence[Target]) -> str:
     """All targets, reached or not."""
     rows = [
@@ -127,7 +162,9 @@ def document(results: Sequence[Result], targets: Sequence[Target], machine: dict
                 "peak_bytes": result.peak_bytes,
                 "others_cores": [round(cores, 3) for cores in result.others_cores],
                 "repeated": result.repeated,
-            }
+                **({"laps": {name: [lap._asdict() for lap in laps] for name, laps in result.laps.items()}}
+                   if isinstance(result, Race) else {}),
+            }  # fmt: skip
             for result in results
         ],
     }

@@ -1,4 +1,4 @@
-"""Writing a file so that it is either there whole or not there at all, and finding out early whether one can be."""
+"""Writing a file so that it is there whole or not at all, finding out early whether one can be, and taking turns."""
 
 from __future__ import annotations
 
@@ -57,25 +57,38 @@ def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.chmod(temporary, 0o644)
             os.replace(temporary, target)
     except OSError as error:
-        os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
         raise OSError(
             f"cannot write {target}: {error.strerror}; free some space or choose another directory"
         ) from error
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 
 @contextmanager
-def _locked(handle: int) -> Iterator[bool]:
+def alone(directory: str | os.PathLike) -> Iterator[None]:
+    """One process at a time is in such a block for a directory, where the system has such locks; others wait.
+
+    Nothing is written, and a process that is killed leaves no lock behind.
+    """
+    if os.name != "posix":  # where a directory cannot be opened
+        yield
+        return
+    with _locked(os.open(directory, os.O_RDONLY), waits=True):
+        yield
+
+
+@contextmanager
+def _locked(handle: int, waits: bool = False) -> Iterator[bool]:
     """Whether this process now holds the lock of an open file, which it keeps in the block and closes afterwards.
 
-    Such locks end with their process. Where a system has none, nobody gets one.
+    Such locks end with their process. Where a system, or a file system, has none, nobody gets one.
     """
     try:
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         is_ours = True
     except (ImportError, OSError):
         is_ours = False

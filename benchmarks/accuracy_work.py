@@ -1,0 +1,93 @@
+"""A net trained by its recipe on CIFAR-10, without saying by whom, and the batches that everybody is given.
+
+The batches are made in each library's own process by this project's loader: a thread crops, mirrors and normalises the
+next one while a step runs, in less time than the step. PyTorch reads them where they lie. So both learn from the same
+numbers in the same order, neither waits for its data, and what is compared is training alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.work import untrained
+from tinytorch import datasets
+from tinytorch.core.dataloader import DataLoader
+from tinytorch.core.layers import Sequential
+from tinytorch.datasets import Images
+from tinytorch.recipes import VISION, Vision
+
+AT_ONCE = 250  # test images that are read together
+
+
+class Lap(NamedTuple):
+    """What an epoch's end tells beside its time: the share of right answers, and where else time went.
+
+    `tested_ns`: for these answers; `waited_ns`: for batches so far, within the epochs; `start_ns`: before the first
+    epoch, from building the net to the end of a first step, so that everything that is made on demand is in it.
+    """
+
+    accuracy: float
+    tested_ns: int
+    waited_ns: int
+    start_ns: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """The net's whole training from the first weights on, an epoch in `turns` parts; `goal`: the accuracy asked for.
+
+    `images` and `tested` are how many are trained and tested on, from the first on. `folder`: where the data set is
+    looked for beside the user's cache.
+    """
+
+    name: str
+    epochs: int
+    images: int = 50_000
+    tested: int = 10_000
+    turns: int = 10
+    goal: float | None = None
+    folder: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.epochs} epochs of {self.images:,} images"
+
+    @property
+    def recipe(self) -> Vision:
+        return VISION[self.name]
+
+    @cached_property
+    def data(self) -> Images:
+        """As many of the images as are asked for."""
+        found = datasets.cifar10(self.folder)
+        return found._replace(
+            x_train=found.x_train[: self.images], y_train=found.y_train[: self.images],
+            x_test=found.x_test[: self.tested], y_test=found.y_test[: self.tested],
+        )  # fmt: skip
+
+    def model(self) -> Sequential:
+        """The untrained net in training mode."""
+        return untrained(self.name)
+
+    def batches(self) -> DataLoader:
+        """All batches of an epoch, in another order each time; the same in every process."""
+        return self.recipe.batches(self.data, seed=0)
+
+    @property
+    def steps(self) -> int:
+        """In an epoch."""
+        return self.images // self.recipe.batch_size
+
+    def parts(self) -> list[int]:
+        """Steps of each turn of an epoch."""
+        return [(i + 1) * self.steps // self.turns - i * self.steps // self.turns for i in range(self.turns)]
+
+    def tests(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Normalised images and their classes."""
+        data = self.data
+        for i in range(0, self.tested, AT_ONCE):
+            yield data.normalised(data.x_test[i : i + AT_ONCE]), data.y_test[i : i + AT_ONCE]
