@@ -61,6 +61,7 @@ def test_killed_while_a_checkpoint_is_written(straight, tmp_path, place):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "what was half written is removed"
 
 
+@pytest.mark.slow  # some eight processes, one after another
 @pytest.mark.parametrize("straight", ["numba"], indirect=True)
 def test_killed_at_any_moment(straight, tmp_path):
     """Again and again, each time a little later than it takes to begin, until it comes to its end in between."""
