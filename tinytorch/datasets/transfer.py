@@ -1,6 +1,6 @@
 """One file from one address: with a progress bar, and from where an earlier attempt broke off.
 
-Left out: which address, and whether what arrives is what was meant (`download`).
+Left out: which address, and whether what arrives is what was meant (`mirrors`).
 """
 
 from __future__ import annotations
