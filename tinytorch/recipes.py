@@ -70,6 +70,7 @@ class Vision(NamedTuple):
     smoothing: float = 0.1
     pct_start: float = 0.3
     anneal: str = "linear"
+    div_factor: float = 25.0
     padding: int = 0
     padding_mode: Literal["zeros", "reflect"] = "zeros"
     flip: bool | Literal["alternate"] = False
@@ -95,7 +96,7 @@ class Vision(NamedTuple):
         return SGD(learning, self.max_lr, self.momentum, self.weight_decay, nesterov=True)
 
     def schedule(self, steps: int) -> OneCycleSchedule:
-        return OneCycleSchedule(self.max_lr, steps, self.pct_start, self.anneal)
+        return OneCycleSchedule(self.max_lr, steps, self.pct_start, self.anneal, self.div_factor)
 
     def loss(self) -> CrossEntropyLoss:
         return CrossEntropyLoss(label_smoothing=self.smoothing)
@@ -110,9 +111,7 @@ class Vision(NamedTuple):
             x, y = images.normalised(images.x_train[: self.batch_size]), images.y_train[: self.batch_size]
             captured = compile_step(model, optimizer, loss_fn, x, y, threads.get_num_threads())
         ema = None if self.ema is None else EMA(model, self.ema, warmup=True)
-        return Trainer(
-            model, optimizer, loss_fn, self.schedule(steps), captured=captured, schedule_by="step", ema=ema
-        )
+        return Trainer(model, optimizer, loss_fn, self.schedule(steps), captured=captured, schedule_by="step", ema=ema)
 
 
 DIGITS = {"mlp": Digits(epochs=60, weight_decay=0.3), "cnn": Digits(epochs=30, weight_decay=0.1)}
