@@ -67,7 +67,7 @@ def questions(found: Findings) -> list[str]:
         "shrink for a small file, which for a quick answer?",
         f"FLOPs grow with the pixels across by an exponent of {pixels.exponent:.2f}, with the channels by "
         f"{channels.exponent:.2f} over the last {LAST}. Which layers keep the second from being 2?",
-        f"Batch norm, ReLU and pooling do hardly any FLOPs and take {share(found, *CHEAP):.0%} of a step that goes op "
+        f"Batch norm, ReLU and pooling do hardly any FLOPs and take {share(found, *CHEAP):.1%} of a step that goes op "
         "by op. What do they wait for, and what could be done while a convolution still holds its results?",
         f"This net has {weights:.1f} times LeNet-5's weights and {connections:.1f} times its multiply-adds. LeNet-5 "
         f"took {found.then('training_s') / 86_400:.1f} days; how long would that machine have taken here?",
