@@ -84,7 +84,7 @@ class Training:
 
         x, y, example = vision.batch(seen, self.how)
         study = Study(trainer, x, y, example, 1998, self.sweeps, self.questions, {"examples": len(seen.x_train)})
-        extra = vision.figures(run, trainer, self.how, found) | {"first_1000": first}
+        extra = vision.figures(run, trainer, self.how, found) | {"first_1000": round(first, 6)}
         parts = () if self.first is None else (Part(f"the first {FIRST:,}", first, self.first),)
         return Achievement(model, example, found.accuracy, extra, study, parts)
 
