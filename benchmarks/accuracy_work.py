@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -60,14 +60,9 @@ class Training:
     def recipe(self) -> Vision:
         return VISION[self.name]
 
-    @cached_property
+    @property
     def data(self) -> Images:
-        """As many of the images as are asked for."""
-        found = datasets.cifar10(self.folder)
-        return found._replace(
-            x_train=found.x_train[: self.images], y_train=found.y_train[: self.images],
-            x_test=found.x_test[: self.tested], y_test=found.y_test[: self.tested],
-        )  # fmt: skip
+        return some(self.folder, self.images, self.tested)
 
     def model(self) -> Sequential:
         """The untrained net in training mode."""
@@ -91,3 +86,13 @@ class Training:
         data = self.data
         for i in range(0, self.tested, AT_ONCE):
             yield data.normalised(data.x_test[i : i + AT_ONCE]), data.y_test[i : i + AT_ONCE]
+
+
+@cache
+def some(folder: str | None, images: int, tested: int) -> Images:
+    """So many of the training and of the test images, from the first on."""
+    found = datasets.cifar10(folder)
+    return found._replace(
+        x_train=found.x_train[:images], y_train=found.y_train[:images],
+        x_test=found.x_test[:tested], y_test=found.y_test[:tested],
+    )  # fmt: skip
