@@ -12,6 +12,15 @@ from numba import njit
 from kernels.machine import EXACT, Bytes, Floats, Ints, kernel
 from kernels.program import Builder, Ref
 from kernels.registry import lowers
+from kernels.simd import (
+    LANES,
+    vector_add,
+    vector_mul,
+    vector_of_bytes,
+    vector_of_bytes_backwards,
+    vector_splat,
+    vector_store,
+)
 
 ELEMENT_NS = 0.3
 DOWN, RIGHT, MIRRORED, ROW, COLUMN, DRAWS = range(6)  # columns of draws, and their number
@@ -30,15 +39,18 @@ def reflected(i, n):
 @njit(fastmath=EXACT)
 def normalise(images, first, step, y, at, n, scale, shift):
     """y[at + j] = scale images[first + j step] + shift for j < n."""
-    if step == 1:
-        for j in range(n):
-            y[at + j] = np.float32(images[first + j]) * scale + shift
-    elif step == -1:
-        for j in range(n):
-            y[at + j] = np.float32(images[first - j]) * scale + shift
+    if n >= LANES and (step == 1 or step == -1):
+        scales, shifts = vector_splat(scale), vector_splat(shift)
+        for j in range(0, n, LANES):
+            j = min(j, n - LANES)  # the last vector may overlap the one before
+            if step == 1:
+                x = vector_of_bytes(images, first + j)
+            else:
+                x = vector_of_bytes_backwards(images, first - j)
+            vector_store(vector_add(vector_mul(scales, x), shifts), y, at + j, LANES)
     else:
         for j in range(n):
-            y[at + j] = np.float32(images[first + j * step]) * scale + shift
+            y[at + j] = scale * np.float32(images[first + j * step]) + shift
 
 
 @kernel(writes="y", fastmath=EXACT)

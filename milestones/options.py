@@ -28,14 +28,14 @@ def parsed(versions: Mapping[str, Version], argv: Sequence[str] | None) -> argpa
     parser = argparse.ArgumentParser(
         description=f"{milestone.title}. {milestone.claim}",
         epilog=EXIT_CODES,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help="of first weights and batches' order")
+    seeded = "of first weights and batches' order (default: %(default)s)"
+    parser.add_argument("--seed", type=whole(0, 2**31 - 1), default=0, help=seeded)
     parser.set_defaults(recipe="default", anew=False)
     if len(versions) > 1:
         others = {name: version.milestone for name, version in versions.items() if name != "default"}
         claims = "; ".join(f"{name}: {other.claim}" for name, other in others.items())
-        parser.add_argument("--recipe", choices=list(versions), help=as_help(claims))
+        parser.add_argument("--recipe", choices=list(versions), help=f"default; or {as_help(claims)}")
     lengths = ", ".join(
         f"{version.milestone.length}{'' if name == 'default' else f' with --recipe {name}'}"
         for name, version in versions.items()
@@ -45,9 +45,8 @@ def parsed(versions: Mapping[str, Version], argv: Sequence[str] | None) -> argpa
         help=f"how many {milestone.unit} to train (default: {lengths})",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help=as_help(quick_help(versions["default"])))
-    parser.add_argument(
-        "--output", type=writable, metavar="DIR", default=milestone.folder / "output", help="where plots are written"
-    )
+    plotted = "where plots are written (default: %(default)s)"
+    parser.add_argument("--output", type=writable, metavar="DIR", default=milestone.folder / "output", help=plotted)
     if milestone.is_resumable:
         parser.add_argument("--anew", action="store_true", help=ANEW)
     parser.add_argument("--no-report", dest="report", action="store_false", help=NO_REPORT)

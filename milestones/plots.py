@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from milestones.run import Curve
 from milestones.sweeps import LAST, SHOWN, Swept
@@ -75,6 +75,7 @@ def loss_curve(
     for (name, values), (colour, style) in zip(losses.items(), styles):
         axes.plot(range(1, len(values) + 1), values, style, color=colour, linewidth=1.8, label=name)
     axes.set(title=title, xlabel="epoch", ylabel="mean loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -87,12 +88,13 @@ def accuracy_curve(axes: Axes, accuracies: Sequence[float], title: str, required
     percent = [100 * accuracy for accuracy in accuracies]
     if required is not None:
         axes.axhline(100 * required, color=INK, linestyle=":", linewidth=1.2)
-        note = f"required on the test part: {required:.0%}"
-        axes.annotate(note, (1, 100 * required), (0, -4), textcoords="offset points", va="top", fontsize=9, color=INK)
+        axes.annotate(f"required of the test part: {required:.0%}", (len(percent), 100 * required), (0, -4),
+                      textcoords="offset points", ha="right", va="top", fontsize=9, color=INK)  # fmt: skip
     axes.plot(range(1, len(percent) + 1), percent, "o-", color=ORANGE, linewidth=1.8, markersize=4)
     axes.annotate(f"{percent[-1]:.1f}", (len(percent), percent[-1]), (0, 6), textcoords="offset points", ha="center",
                   fontsize=9, color=INK)  # fmt: skip
     axes.set(title=title, xlabel="epoch", ylabel="right, %")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(y=0.1)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -127,11 +129,25 @@ def attention_map(axes: Axes, weights: np.ndarray, rows: Sequence[str], columns:
     return image
 
 
-def bars(axes: Axes, values: Mapping[str, float], title: str, unit: str, digits: int = 0) -> None:
+def class_accuracies(axes: Axes, shares: Mapping[str, float], title: str) -> None:
+    """A point for each class, from top to bottom: what part of its images is recognised, in per cent."""
+    names, percent = list(shares)[::-1], [100 * share for share in shares.values()][::-1]
+    axes.plot(percent, names, "o", color=BLUE, markersize=7)
+    for i, value in enumerate(percent):
+        axes.annotate(f"{value:.1f}", (value, i), (8, 0), textcoords="offset points", va="center", fontsize=9,
+                      color=INK)  # fmt: skip
+    axes.set(title=title, xlabel="right, %")
+    axes.margins(x=0.15)
+    axes.grid(axis="y", alpha=0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def bars(axes: Axes, values: dict[str, float], title: str, unit: str) -> None:
     """A bar for each name, from left to right, with its value at the end."""
     names = list(values)[::-1]
     drawn = axes.barh(names, [values[name] for name in names], 0.6, color=BLUE)
-    axes.bar_label(drawn, fmt=f"{{:,.{digits}f}}", padding=4, fontsize=9, color=INK)
+    axes.bar_label(drawn, fmt="{:,.0f}", padding=4, fontsize=9, color=INK)
     axes.set(title=title, xlabel=unit)
     axes.margins(x=0.2)
     axes.tick_params(axis="y", length=0)
@@ -158,8 +174,9 @@ def confusion_matrix(axes: Axes, truth: np.ndarray, predicted: np.ndarray, names
         weight = "bold" if i != j and 2 * counts[i, j] > most else "normal"
         axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=INK, fontweight=weight)
     axes.set(title=title, xlabel="predicted", ylabel="what it is")
-    slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 2 else {}
-    axes.set_xticks(range(classes), names, **slanted)
+    axes.set_xticks(range(classes), names)
+    if max(map(len, names)) > 2:
+        axes.tick_params(axis="x", labelrotation=90)
     axes.set_yticks(range(classes), names)
     axes.hlines(np.arange(1, classes) - 0.5, -0.5, classes - 0.5, color="#dddddd", linewidth=0.6)
     axes.vlines(np.arange(1, classes) - 0.5, -0.5, classes - 0.5, color="#dddddd", linewidth=0.6)
@@ -171,7 +188,7 @@ def tiles(axes: Axes, images: np.ndarray, labels: list[str], columns: int, title
     """Small images in a grid, each with its label below: grey (N, H, W), dark to light as their values, or in colours
     (N, H, W, 3), each channel 0 to 1.
     """
-    step_y = 1.3 if any(labels) else 1.15
+    step_y = 1.15 + 0.15 * max((label.count("\n") + 1 for label in labels if label), default=0)
     low, high = (images.min(), images.max()) if images.size else (0, 1)
     for i, (image, label) in enumerate(zip(images, labels)):
         left, top = (i % columns) * 1.15, (i // columns) * step_y

@@ -126,9 +126,9 @@ def save_curves(run: Run, milestone: Milestone, trainer: Trainer, how: Vision, a
     least = plots.entropy(how.smoothing, len(answers.names))
     losses = {"loss": trainer.history["train_loss"]}
     plots.loss_curve(loss, losses, "training loss, smoothed labels", least=least)
-    plots.accuracy_curve(accuracy, trainer.history["held_out"], "training images held out", milestone.required)
-    percent = {name: 100 * share for name, share in answers.by_class.items()}
-    plots.bars(classes, percent, f"test part: {answers.accuracy:.2%} right", "right, %", digits=1)
+    held_out = trainer.history["held_out"]
+    plots.accuracy_curve(accuracy, held_out, "training images that were held out", milestone.required)
+    plots.class_accuracies(classes, answers.by_class, f"test part: {answers.accuracy:.2%} right")
     run.save_plot(name, figure)
 
 

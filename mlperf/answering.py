@@ -12,11 +12,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
 from mlperf.harness import Arm, Query
+from tinytorch.core.augmentation import ImageTransform
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.generation import Cached, Reader, Recomputed, stream
 from tinytorch.core.layers import Layer
@@ -99,6 +100,35 @@ class OnePass:
 
 
 ONE_PASS = OnePass()
+
+
+@dataclass(frozen=True)
+class Picture(OnePass):
+    """A query is one forward pass over an image, kept in bytes: `mean` and `std` of each channel normalise it first.
+
+    They belong to the reference, which was trained with them, whatever the data at hand would give. `flat`: the network
+    reads rows of pixels.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flat: bool = False
+
+    def read(self, images: np.ndarray) -> np.ndarray:
+        """Images uint8 (N, C, H, W) as float32 (N, C, H, W), or (N, C*H*W)."""
+        x = ImageTransform(self.mean, self.std, seed=0)(images)
+        return x.reshape(len(x), -1) if self.flat else x
+
+    def lessons(self, images: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the network reads, and the classes."""
+        return self.read(images), y
+
+    def augmented(self, seed: int, **how: Any) -> ImageTransform:
+        """A transform that reads batches of images as `read` does, and augments them."""
+        return ImageTransform(self.mean, self.std, seed=seed, **how)
+
+    def queries(self, x: np.ndarray) -> list[np.ndarray]:
+        return super().queries(self.read(x))
 
 
 @dataclass(frozen=True)

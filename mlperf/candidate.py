@@ -62,7 +62,7 @@ def pair(
         ref=answering.reference(chosen.reference()),
         opt=opt,
         samples=asked,
-        told=lambda arm: chosen.metric.told(arm, asked, x, y),
+        told=lambda arm, progress: chosen.metric.told(arm, asked, x, y, progress),
         compiled=lambda: compilations.count,
         output_tokens=answering.output_tokens,
         caching=caching,

@@ -1,11 +1,11 @@
-"""Writing a file so that it is either there whole or not there at all, and finding out early whether one can be."""
+"""Writing a file so that it is there whole or not at all, finding out early whether one can be, and taking turns."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,6 +59,26 @@ def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+@contextmanager
+def alone(directory: str | os.PathLike) -> Iterator[None]:
+    """One process at a time is in such a block for a directory, where the system has such locks; others wait.
+
+    Nothing is written, and a process that is killed leaves no lock behind.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not Unix
+        yield
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_together(directory: str | os.PathLike, contents: Mapping[str, bytes]) -> list[Path]:

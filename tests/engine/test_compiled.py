@@ -74,7 +74,8 @@ def large(name):
         ),
         "embedding": ((rows, ids), {}),
         "embedding_grad": ((rows, ids), {"shape": (512, 512)}),
-        "sgd_step": ((rows, normal(512, 512), normal(512, 512), np.array([0.1, 0.9, 0.01, 0])), {}),
+        "sgd_step": ((rows, normal(512, 512), normal(512, 512), np.array([0.1, 0.9, 0.01, 0, 0])), {}),
+        "average_step": ((rows, normal(512, 512), np.array([0.1])), {}),
         "adam_step": (
             (rows, normal(512, 512), normal(512, 512), np.abs(normal(512, 512)),
              np.array([0.01, 0.9, 0.999, 1e-8, 0.01, 1, 0.1, 0.001])), {},

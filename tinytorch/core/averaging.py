@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinytorch.core.layers import Layer, Packed
+from tinytorch.engine import dispatch, ops
 
 
 class EMA:
@@ -36,10 +37,13 @@ class EMA:
         if packed:
             raise ValueError(f"EMA: {packed} are packed weights, which do not change; average the unpacked model")
         self.model, self.decay, self.every, self.warmup = model, decay, every, warmup
+        self.parameters = dict(model.named_parameters())  # which may be given other arrays, as loading weights does
         self.calls = 0
         self.is_applied = False
         self.average = model.state_dict()
+        self.hyper = np.empty(1)  # the share of the weights as they are, as the op takes it
 
+    @dispatch.phase("update")
     def update(self) -> None:
         """Take the weights as they are now into the average; called once after each step."""
         if self.is_applied:
@@ -48,16 +52,23 @@ class EMA:
         if self.calls % self.every:
             return
         before = self.calls // self.every - 1
-        decay = min(self.decay, before / (before + 1)) if self.warmup or not before else self.decay
-        for name, value in live(self.model).items():
-            towards(self.average[name], value, 1 - decay)
+        self.hyper[0] = 1 - (min(self.decay, before / (before + 1)) if self.warmup else self.decay)
+        for name, value in self.arrays().items():
+            if before:
+                ops.average_step(self.average[name], value, self.hyper)
+            else:
+                self.average[name][...] = value
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The model's own arrays by name, parameters and buffers."""
+        return {**{name: p.data for name, p in self.parameters.items()}, **dict(self.model.named_buffers())}
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Run the block with the averaged weights in the model."""
         if self.is_applied:
             raise RuntimeError("EMA: the average is applied already; leave the block first")
-        arrays = live(self.model)
+        arrays = self.arrays()
         kept = {name: value.copy() for name, value in arrays.items()}
         self.is_applied = True
         try:
@@ -91,18 +102,3 @@ class EMA:
         for name, value in average.items():
             self.average[name][...] = value
         self.calls = calls
-
-
-def live(model: Layer) -> dict[str, np.ndarray]:
-    """The model's own arrays by name, parameters and buffers."""
-    return {**{name: p.data for name, p in model.named_parameters()}, **dict(model.named_buffers())}
-
-
-def towards(average: np.ndarray, value: np.ndarray, share: float) -> None:
-    """average += share (value - average), in place."""
-    if share == 1:
-        average[...] = value
-        return
-    difference = value - average
-    difference *= average.dtype.type(share)
-    average += difference

@@ -26,19 +26,26 @@ class _Producer(threading.Thread, Generic[T]):
         self.error: BaseException | None = None
 
     def run(self) -> None:
+        from kernels import threads  # here, for importing tinytorch is to load nothing heavy
+
         try:
-            for item in self.source:
-                with self.changed:
-                    self.made.append(item)
-                    self.changed.notify()
-                    self.changed.wait_for(lambda: self.stopped or len(self.made) < self.ahead)
-                    if self.stopped:
+            with threads.alone():  # the other cores are busy with what these items are for
+                for item in self.source:
+                    if not self.hand_over(item):
                         break
         except BaseException as error:
             self.error = error
         with self.changed:
             self.ended = True
             self.changed.notify()
+
+    def hand_over(self, item: T) -> bool:
+        """Whether another item is wanted, once there is room for it."""
+        with self.changed:
+            self.made.append(item)
+            self.changed.notify()
+            self.changed.wait_for(lambda: self.stopped or len(self.made) < self.ahead)
+            return not self.stopped
 
     def take(self) -> Iterator[T]:
         """The items in their order; raises here what was raised there."""

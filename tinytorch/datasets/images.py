@@ -5,10 +5,13 @@ Left out: where the images come from (`idx`, `cifar`); augmentation (`core.augme
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from tinytorch.datasets.decoded import Arrays, decoded
+from tinytorch.datasets.download import Found, told
 from tinytorch.datasets.split import Split, kept_rows
 
 
@@ -56,6 +59,36 @@ class Images(NamedTuple):
         return self._replace(
             name=f"{self.name} validation {seed}", x_train=x[kept], y_train=y[kept], x_test=x[~kept], y_test=y[~kept]
         )
+
+
+def images(
+    name: str,
+    classes: tuple[str, ...],
+    shape: tuple[int, int, int],
+    counts: tuple[int, int],
+    found: Sequence[Found],
+    decode: Callable[[], tuple[np.ndarray, ...]],
+) -> Images:
+    """Images from their files, of which `decode` makes x_train, y_train, x_test, y_test; once, then they are kept."""
+
+    def arrays() -> Arrays:
+        x_train, y_train, x_test, y_test = decode()
+        x_train, x_test = (np.ascontiguousarray(x).reshape(-1, *shape) for x in (x_train, x_test))
+        y_train, y_test = (y.astype(np.int64) for y in (y_train, y_test))
+        statistics = np.array(channel_statistics(x_train))
+        return {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test, "statistics": statistics}
+
+    train, test = counts
+    layout = {
+        "x_train": ((train, *shape), "|u1"),
+        "y_train": ((train,), "<i8"),
+        "x_test": ((test, *shape), "|u1"),
+        "y_test": ((test,), "<i8"),
+        "statistics": ((2, shape[0]), "<f8"),
+    }
+    kept = decoded(name, found, layout, arrays)
+    mean, std = (tuple(figures) for figures in kept.pop("statistics").tolist())
+    return Images(name, **kept, classes=classes, mean=mean, std=std, source=told(found))
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
