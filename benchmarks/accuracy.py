@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
@@ -96,31 +96,29 @@ def measure(threads: int, quick: bool) -> Race:
     label = f"{NET}, {threads} thread{'s' * (threads > 1)}"
     bar = tqdm(total=work.epochs * work.turns, desc=label, unit="turn", file=sys.stderr, dynamic_ncols=True)
     with bar, Contest(LIBRARIES, threads, FULL) as contest:
-        return run(contest, asked, bar.update, bar.set_postfix_str)
+        return run(contest, asked, bar)
 
 
-def run(
-    contest: Contest, asked: Case, progress: Callable[[], object] = lambda: None,
-    say: Callable[[str], object] = lambda text: None,
-) -> Race:  # fmt: skip
-    """Compare the first losses, then let both train. `progress` is called after each turn, `say` after each epoch."""
+def run(contest: Contest, asked: Case, bar: tqdm) -> Race:
+    """Compare the first losses, then let both train. The bar is moved with each turn of both."""
     work, result = training(asked), Race(asked, contest.threads)
-    say("getting ready")
+    bar.set_postfix_str("getting ready")
     entered = contest.enter(asked, result)
     if result.failed:
         return result  # a race of one is not worth its minutes
-    say("")
+    bar.set_postfix_str("epoch 1")
+    bar.unpause()  # what is left is told from the turns alone
     for epoch in range(work.epochs):
         watch, times = contest.watch(), dict.fromkeys(entered, 0.0)
         for order in turns(entered, work.turns):
             for each in order:
                 times[each] += contest.processes[each.package].ask("block", each.variant, 1, False)
-            progress()
+            bar.update()
         result.others_cores.append(watch.lap())
         for each, ns in times.items():
             result.times_ns.setdefault(str(each), []).append(ns)
             result.laps.setdefault(str(each), []).append(contest.processes[each.package].ask("tell", each.variant))
-        say(standing(result, epoch + 1))
+        bar.set_postfix_str(standing(result, epoch + 1))
     return result
 
 
@@ -131,9 +129,9 @@ def training(asked: Case) -> Training:
     return asked.work
 
 
-def standing(result: Race, epoch: int) -> str:
+def standing(result: Race, epochs: int) -> str:
     """How it goes, in a few words."""
-    return ", ".join([f"epoch {epoch}", *(f"{name} {laps[-1].accuracy:.1%}" for name, laps in result.laps.items())])
+    return ", ".join([f"epochs {epochs}", *(f"{name} {laps[-1].accuracy:.1%}" for name, laps in result.laps.items())])
 
 
 def races(results: Sequence[Result]) -> list[Race]:
