@@ -13,7 +13,7 @@ from benchmarks.libraries import Made, Unavailable
 from benchmarks.libraries.accuracy import arrays, trained
 from benchmarks.libraries.with_torch import formats, quickest, translated
 
-CHOICE_S = 10.0  # for timing both memory formats, some ten steps of each
+CHOICE_S = 5.0  # for timing both memory formats, some twenty steps of each
 
 
 class Eager:
