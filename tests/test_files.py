@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from tinytorch import Linear, Sequential, weights
-from tinytorch.files import require_writable, write_atomically, write_together
+from tinytorch.files import alone, require_writable, write_atomically, write_together
 
 
 def test_a_file_is_written_whole_and_readable(tmp_path):
@@ -153,3 +154,30 @@ def test_files_cannot_lie_in_a_file(tmp_path):
         with pytest.raises(OSError, match=r"cannot write to .*file.*: Not a directory; free some space or choose"):
             write_together(bad, {"a": b""})
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_one_at_a_time_is_alone_in_a_directory_and_its_end_lets_the_next_in(tmp_path):
+    pytest.importorskip("fcntl")
+    code = (
+        "import sys, time; from tinytorch.files import alone\n"
+        "with alone(sys.argv[1]): print('in', flush=True); time.sleep(60)\n"
+    )
+    first, second, elsewhere = (
+        subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+        for folder in (tmp_path, tmp_path, tmp_path.parent)
+    )
+    crowd = {first, second}
+    try:
+        assert elsewhere.stdout.readline() == "in\n"  # another directory is no matter
+        inside, _, _ = select.select([each.stdout for each in crowd], [], [], 20)
+        winner = next(each for each in crowd if each.stdout in inside)
+        (other,) = crowd - {winner}
+        assert len(inside) == 1 and not select.select([other.stdout], [], [], 0.5)[0]
+        winner.kill()  # -9: no lock stays behind
+        assert other.stdout.readline() == "in\n" and not os.listdir(tmp_path)
+    finally:
+        for each in (*crowd, elsewhere):
+            each.kill()
+            each.communicate()
+    with pytest.raises(OSError), alone(tmp_path / "missing"):
+        pass

@@ -111,9 +111,7 @@ class Vision(NamedTuple):
             x, y = images.normalised(images.x_train[: self.batch_size]), images.y_train[: self.batch_size]
             captured = compile_step(model, optimizer, loss_fn, x, y, threads.get_num_threads())
         ema = None if self.ema is None else EMA(model, self.ema, warmup=True)
-        return Trainer(
-            model, optimizer, loss_fn, self.schedule(steps), captured=captured, schedule_by="step", ema=ema
-        )
+        return Trainer(model, optimizer, loss_fn, self.schedule(steps), captured=captured, schedule_by="step", ema=ema)
 
 
 DIGITS = {"mlp": Digits(epochs=60, weight_decay=0.3), "cnn": Digits(epochs=30, weight_decay=0.1)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
+import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytorch.datasets import Published
+from tinytorch.datasets import Published, cifar
 
 
 class Answer(NamedTuple):
@@ -128,3 +130,14 @@ def place_mnist(folder: Path, arrays: dict[str, np.ndarray], compressed: bool = 
             gzip.compress(content, mtime=0) if compressed else content
         )
     return folder
+
+
+def pack_cifar(contents: dict[str, bytes], suffix: str = "gz", folder: str = cifar.FOLDER) -> bytes:
+    """The files as the archive `cifar-10-binary.tar.<suffix>`, with what else is in the published one."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=f"w:{suffix}") as archive:
+        for name, content in {"batches.meta.txt": "\n".join(cifar.CLASSES).encode(), **contents}.items():
+            info = tarfile.TarInfo(f"{folder}/{name}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return file.getvalue()

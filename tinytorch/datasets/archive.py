@@ -63,8 +63,8 @@ class Bounded(io.RawIOBase):
         return True
 
     def readinto(self, buffer) -> int:
-        data = self.stream.read(min(len(buffer), self.left + 1))
-        if len(data) > self.left:
+        data = self.stream.read(min(len(buffer), self.left) or 1)
+        if data and not self.left:
             raise DataError(f"it holds more than the {self.limit:,} bytes that are expected at most")
         self.left -= len(data)
         buffer[: len(data)] = data

@@ -64,6 +64,8 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     size = int(np.prod(shape))
     with reading(path), unpacked(path, len(begin) + size) as stream:
         header = stream.read(len(begin))
+        if len(header) < len(begin):
+            raise DataError(f"it ends after {len(header)} of {len(begin) + size:,} bytes")
         if header[:4] != begin[:4]:
             raise DataError(f"it begins with {header[:4].hex()}, an idx file of such bytes with {begin[:4].hex()}")
         if header != begin:
