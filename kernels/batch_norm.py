@@ -11,7 +11,7 @@ Left out: gradients (`batch_norm_grad.py`), which of these a layer needs (`tinyt
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -22,6 +22,7 @@ from kernels.program import Builder, Ref
 from kernels.registry import lowers
 from kernels.simd import (
     LANES,
+    prefetch,
     shift,
     vector_add,
     vector_load,
@@ -35,6 +36,9 @@ from kernels.simd import (
 )
 
 READ_NS = 0.1  # one element of a pass, for one thread
+
+
+compiled: Any = njit(fastmath=CONTRACT, error_model="numpy")
 
 
 def _squared_deviation(a, b, centre, i, j, columns):  # type: ignore[no-untyped-def]
@@ -86,7 +90,7 @@ def norm_line(
         line[2 * c + j] = beta[j] if has_beta else np.float32(0)
 
 
-@njit(fastmath=CONTRACT, error_model="numpy")
+@compiled
 def along(deviation, line, c, j, columns):
     """deviation line[1] + line[2] in the columns from j on."""
     return vector_multiply_add(deviation, vector_load(line, c + j, columns), vector_load(line, 2 * c + j, columns))
@@ -100,22 +104,22 @@ def follow_line(x: Floats, line: Floats, y: Floats, m: int, c: int, block: int, 
     for i in range(lo * block * c, min(hi * block, m) * c, c):
         for j in range(0, c, LANES):
             columns = c - j
-            value = along(vector_sub(vector_load(x, i + j, columns), vector_load(line, j, columns)), line, c, j, columns)
+            deviation = vector_sub(vector_load(x, i + j, columns), vector_load(line, j, columns))
+            value = along(deviation, line, c, j, columns)
             vector_store(vector_max(value, vector_zero()) if relu else value, y, i + j, columns)
 
 
-@njit(fastmath=CONTRACT, error_model="numpy")
+@compiled
 def four_deviations(x, i, lines, line, c, j, columns):
-    """x - line[0] in the columns from j on for the 2 x 2 pixels from x[i] on, where a line of the image is `lines`
-    long.
-    """
-    mean, i = vector_load(line, j, columns), i + j
-    above = vector_load(x, i, columns) - mean, vector_load(x, i + c, columns) - mean
-    i += lines
-    return above[0], above[1], vector_load(x, i, columns) - mean, vector_load(x, i + c, columns) - mean
+    """x - line[0] in the columns from j on, for the 2 x 2 pixels from x[i] on; a line of the image is `lines` long."""
+    mean, above, below = vector_load(line, j, columns), i + j, i + j + lines
+    return (
+        vector_load(x, above, columns) - mean, vector_load(x, above + c, columns) - mean,
+        vector_load(x, below, columns) - mean, vector_load(x, below + c, columns) - mean,
+    )  # fmt: skip
 
 
-@njit(fastmath=CONTRACT, error_model="numpy")
+@compiled
 def four_along(deviations, line, c, j, columns):
     """What `along` says of each."""
     p, q, r, s = deviations
@@ -125,34 +129,40 @@ def four_along(deviations, line, c, j, columns):
     )  # fmt: skip
 
 
-@njit(fastmath=CONTRACT, error_model="numpy")
-def largest(values):
-    """Of the four of a window; the first of equals, nan before all."""
-    p, q, r, s = values
-    return vector_max(vector_max(vector_max(p, q), r), s)
+@compiled
+def fetch_below(x, i, lines, c, j):
+    """Begin to bring near what `four_deviations` reads one window further down."""
+    i += 2 * lines + j
+    prefetch(x, i)
+    prefetch(x, i + c)
+    prefetch(x, i + lines)
+    prefetch(x, i + lines + c)
+
+
+@compiled
+def pool_window(x, i, lines, line, c, j, columns, y, at):
+    """y[at + j] = the largest of a window, clamped below at 0."""
+    fetch_below(x, i, lines, c, j)
+    p, q, r, s = four_along(four_deviations(x, i, lines, line, c, j, columns), line, c, j, columns)
+    none = vector_zero()  # against each, not the largest: of -0 and 0 the first of equals has to stay
+    upper = vector_max(vector_max(p, none), vector_max(q, none))
+    vector_store(vector_max(vector_max(upper, vector_max(r, none)), vector_max(s, none)), y, at + j, columns)
 
 
 @kernel(writes="y", fastmath=CONTRACT)
-def follow_line_pool(
-    x: Floats, line: Floats, y: Floats, h: int, w: int, c: int, relu: int, lo: int, hi: int
-) -> None:
-    """y (N, h // 2, w // 2, c) = the largest of each 2 x 2 pixels of what `follow_line` gives for x (N, h, w, c).
-
-    Items: lines of y.
+def follow_line_pool(x: Floats, line: Floats, y: Floats, h: int, w: int, c: int, lo: int, hi: int) -> None:
+    """y (N, h // 2, w // 2, c) = the largest of each 2 x 2 pixels of what `follow_line` with ReLU gives for x (N, h, w,
+    c). Items: lines of y.
     """
-    out_h, out_w = h // 2, w // 2
+    out_h, out_w, full, lines = h // 2, w // 2, c // LANES * LANES, w * c
     for item in range(lo, hi):
-        above = (item // out_h * h + item % out_h * 2) * w * c
+        above = (item // out_h * h + item % out_h * 2) * lines
         for column in range(out_w):
-            i, to = above + 2 * column * c, (item * out_w + column) * c
-            for j in range(0, c, LANES):
-                columns = c - j
-                values = four_along(four_deviations(x, i, w * c, line, c, j, columns), line, c, j, columns)
-                if relu:  # each, not the largest: it decides which of -0 and 0 is the first of equals
-                    p, q, r, s = values
-                    none = vector_zero()
-                    values = vector_max(p, none), vector_max(q, none), vector_max(r, none), vector_max(s, none)
-                vector_store(largest(values), y, to + j, columns)
+            i, at = above + 2 * column * c, (item * out_w + column) * c
+            for j in range(0, full, LANES):
+                pool_window(x, i, lines, line, c, j, LANES, y, at)
+            if full < c:
+                pool_window(x, i, lines, line, c, full, c - full, y, at)
 
 
 class Rows(NamedTuple):
@@ -200,7 +210,7 @@ def _along_line(
     if pool:
         n, h, w, _ = x.shape
         y = build.empty((n, h // 2, w // 2, c))
-        build.step(follow_line_pool, x, line, y, h, w, c, relu, items=n * (h // 2), cost_ns=cost_ns)
+        build.step(follow_line_pool, x, line, y, h, w, c, items=n * (h // 2), cost_ns=cost_ns)
     else:
         y = build.empty(x.shape)
         build.step(follow_line, x, line, y, m, c, block, relu, items=blocks, cost_ns=cost_ns)
@@ -213,8 +223,8 @@ def batch_norm(
     build: Builder, x: Ref, gamma: Ref, beta: Ref, stats: Ref, *, eps: float, activation: str | None = None,
     pool: bool = False,
 ) -> Ref | None:  # fmt: skip
-    """x (N, C, ...), gamma and beta (C), stats (2, C) -> (N, C, ...), channels-last; after ReLU and, with `pool`, only
-    the largest of each 2 x 2 pixels.
+    """x (N, C, ...), gamma and beta (C), stats (2, C) -> (N, C, ...), channels-last; after the activation "relu", and
+    with `pool` behind it only the largest of each 2 x 2 pixels.
     """
     return _along_line(build, x, gamma, beta, stats, eps, activation, pool)
 

@@ -16,9 +16,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from kernels.batch_norm import READ_NS, along, four_along, four_deviations, largest, line_of, rows_of
+from kernels.batch_norm import READ_NS, along, compiled, fetch_below, four_along, four_deviations, line_of, rows_of
 from kernels.columns import as_columns, rows_per_block
 from kernels.machine import CONTRACT, Floats, Kernel, kernel
 from kernels.program import Builder, Ref
@@ -26,43 +25,43 @@ from kernels.registry import lowers
 from kernels.simd import (
     LANES,
     vector_load,
+    vector_max,
     vector_mul,
     vector_multiply_add,
     vector_store,
-    vector_sub,
     vector_zero,
-    where_differ,
+    where_equal,
     where_positive,
-    where_same,
+    where_unequal,
 )
 
 
-@njit(fastmath=CONTRACT, error_model="numpy")
+@compiled
 def passed(g, deviation, line, c, relu, j, columns):
     """What ReLU leaves of g, where it follows."""
     return where_positive(along(deviation, line, c, j, columns), g) if relu else g
 
 
-@njit(fastmath=CONTRACT, error_model="numpy")
-def handed_back(g, deviations, line, c, relu, j, columns):
-    """What each pixel of a window gets of the gradient of the largest: the first of equals all of it."""
-    p, q, r, s = values = four_along(deviations, line, c, j, columns)
-    best = largest(values)
-    rest = where_positive(best, g) if relu else g  # not handed out yet
-    to_p, rest = where_same(p, best, rest), where_differ(p, best, rest)
-    to_q, rest = where_same(q, best, rest), where_differ(q, best, rest)
-    return to_p, to_q, where_same(r, best, rest), where_same(s, best, where_differ(r, best, rest))
+@compiled
+def handed_back(g, deviations, line, c, j, columns):
+    """What each pixel of a window gets of the gradient of the largest, if that is positive: the first of equals all."""
+    p, q, r, s = four_along(deviations, line, c, j, columns)
+    best = vector_max(vector_max(vector_max(p, q), r), s)  # nan if there is one, so nothing is handed out
+    rest = where_positive(best, g)
+    to_p, rest = where_equal(p, best, rest), where_unequal(p, best, rest)
+    to_q, rest = where_equal(q, best, rest), where_unequal(q, best, rest)
+    return to_p, to_q, where_equal(r, best, rest), where_equal(s, best, where_unequal(r, best, rest))
 
 
 def _gradients(pool: bool) -> Any:
-    """Compiled: the gradients of the 2 x 2 pixels of a window, given those of the normalised image or the pooled one."""
+    """Compiled: the gradients of the 2 x 2 pixels of a window, given those of the normalised or of the pooled image."""
 
-    @njit(fastmath=CONTRACT, error_model="numpy")
-    def gradients(g, at, w, deviations, line, c, relu, j, columns):
+    @compiled
+    def gradients(g, at, lines, deviations, line, c, relu, j, columns):
         if pool:
-            return handed_back(vector_load(g, at + j, columns), deviations, line, c, relu, j, columns)
+            return handed_back(vector_load(g, at + j, columns), deviations, line, c, j, columns)
         p, q, r, s = deviations
-        above, below = at + j, at + j + w * c
+        above, below = at + j, at + j + lines
         return (
             passed(vector_load(g, above, columns), p, line, c, relu, j, columns),
             passed(vector_load(g, above + c, columns), q, line, c, relu, j, columns),
@@ -73,13 +72,22 @@ def _gradients(pool: bool) -> Any:
     return gradients
 
 
-@njit(fastmath=CONTRACT, error_model="numpy")
-def add_to(partial, at, value, columns):
-    vector_store(vector_load(partial, at, columns) + value, partial, at, columns)
+@compiled
+def add_to(partial, to, value, columns):
+    vector_store(vector_load(partial, to, columns) + value, partial, to, columns)
 
 
 def _grad_sums(name: str, pool: bool) -> Kernel:
-    gradients = _gradients(pool)
+    gradients, step = _gradients(pool), 1 if pool else 2
+
+    @compiled
+    def window_sums(g, at, x, i, lines, line, c, relu, j, columns, partial, to):
+        fetch_below(x, i, lines, c, j)
+        p, q, r, s = four = four_deviations(x, i, lines, line, c, j, columns)
+        a, b, d, e = gradients(g, at, lines, four, line, c, relu, j, columns)
+        products = (vector_mul(a, p) + vector_mul(b, q)) + (vector_mul(d, r) + vector_mul(e, s))
+        add_to(partial, to + j, products, columns)
+        add_to(partial, to + c + j, (a + b) + (d + e), columns)
 
     def loop(
         g: Floats, x: Floats, line: Floats, partial: Floats, pairs: int, h: int, w: int, c: int, block: int, relu: int,
@@ -87,37 +95,32 @@ def _grad_sums(name: str, pool: bool) -> Kernel:
     ) -> None:  # fmt: skip
         """partial (blocks, 2, c): sums of g (x - mean) and of g over `block` pairs of lines of x (images, h, w, c).
 
-        Items: blocks. `line` as of the way forward; without ReLU and pooling only the mean is read.
+        Items: blocks. `line` as of the way forward; without ReLU only the mean is read. Behind a pooling there is ReLU.
         """
-        down = (h + 1) // 2
+        down, full, lines = (h + 1) // 2, c // LANES * LANES, w * c
         for item in range(lo, hi):
             to = item * 2 * c
             for j in range(0, 2 * c, LANES):
                 vector_store(vector_zero(), partial, to + j, 2 * c - j)
             for pair in range(item * block, min((item + 1) * block, pairs)):
                 image, row = pair // down, pair % down * 2
-                first, lines = (image * h + row) * w * c, min(2, h - row)
-                whole = w // 2 * 2 if lines == 2 else 0  # columns in windows
+                first = (image * h + row) * lines
+                at = (image * (h // 2) + row // 2) * (w // 2) * c if pool else first
+                whole = w // 2 * 2 if row + 1 < h else 0  # columns in windows
                 for column in range(0, whole, 2):
-                    i = first + column * c
-                    at = (image * (h // 2) + row // 2) * (w // 2) * c + column // 2 * c if pool else i
-                    for j in range(0, c, LANES):
-                        columns = c - j
-                        p, q, r, s = four = four_deviations(x, i, w * c, line, c, j, columns)
-                        a, b, d, e = gradients(g, at, w, four, line, c, relu, j, columns)
-                        upper, lower = vector_mul(a, p) + vector_mul(b, q), vector_mul(d, r) + vector_mul(e, s)
-                        add_to(partial, to + j, upper + lower, columns)
-                        add_to(partial, to + c + j, (a + b) + (d + e), columns)
+                    i, k = first + column * c, at + column // 2 * step * c
+                    for j in range(0, full, LANES):
+                        window_sums(g, k, x, i, lines, line, c, relu, j, LANES, partial, to)
+                    if full < c:
+                        window_sums(g, k, x, i, lines, line, c, relu, full, c - full, partial, to)
                 if not pool:  # which leaves out what is in no window
-                    for below in range(lines):
-                        for column in range(whole, w):
-                            i = first + (below * w + column) * c
+                    for below in range(min(h - row, 2)):
+                        for i in range(first + below * lines + whole * c, first + (below + 1) * lines, c):
                             for j in range(0, c, LANES):
-                                columns = c - j
-                                deviation = vector_sub(vector_load(x, i + j, columns), vector_load(line, j, columns))
-                                given = passed(vector_load(g, i + j, columns), deviation, line, c, relu, j, columns)
-                                add_to(partial, to + j, vector_mul(given, deviation), columns)
-                                add_to(partial, to + c + j, given, columns)
+                                deviation = vector_load(x, i + j, c - j) - vector_load(line, j, c - j)
+                                given = passed(vector_load(g, i + j, c - j), deviation, line, c, relu, j, c - j)
+                                add_to(partial, to + j, vector_mul(given, deviation), c - j)
+                                add_to(partial, to + c + j, given, c - j)
 
     loop.__name__ = name
     return kernel(writes="partial", fastmath=CONTRACT)(loop)
@@ -153,7 +156,7 @@ def norm_grad_line(
         slope[2 * c + j] = np.float32(-scale * sums[c + j] / m)
 
 
-@njit(fastmath=CONTRACT, error_model="numpy")
+@compiled
 def put_gradient(g, deviation, slope, c, j, columns, dx, i):
     """dx[i + j :] = g slope[0] + deviation slope[1] + slope[2]"""
     own = vector_multiply_add(g, vector_load(slope, j, columns), vector_load(slope, 2 * c + j, columns))
@@ -171,40 +174,46 @@ def follow_grad_line(
     for i in range(lo * block * c, min(hi * block, m) * c, c):
         for j in range(0, c, LANES):
             columns = c - j
-            deviation = vector_sub(vector_load(x, i + j, columns), vector_load(line, j, columns))
+            deviation = vector_load(x, i + j, columns) - vector_load(line, j, columns)
             given = passed(vector_load(g, i + j, columns), deviation, line, c, relu, j, columns)
             put_gradient(given, deviation, slope, c, j, columns, dx, i)
 
 
+@compiled
+def put_window(g, at, x, i, lines, line, slope, c, j, columns, dx):
+    """The gradients of a window from that of its largest pixel."""
+    fetch_below(x, i, lines, c, j)
+    p, q, r, s = four = four_deviations(x, i, lines, line, c, j, columns)
+    to_p, to_q, to_r, to_s = handed_back(vector_load(g, at + j, columns), four, line, c, j, columns)
+    put_gradient(to_p, p, slope, c, j, columns, dx, i)
+    put_gradient(to_q, q, slope, c, j, columns, dx, i + c)
+    put_gradient(to_r, r, slope, c, j, columns, dx, i + lines)
+    put_gradient(to_s, s, slope, c, j, columns, dx, i + lines + c)
+
+
 @kernel(writes="dx", fastmath=CONTRACT)
 def follow_grad_line_pool(
-    g: Floats, x: Floats, line: Floats, slope: Floats, dx: Floats, h: int, w: int, c: int, relu: int, lo: int, hi: int
+    g: Floats, x: Floats, line: Floats, slope: Floats, dx: Floats, h: int, w: int, c: int, lo: int, hi: int
 ) -> None:
-    """As `follow_grad_line`, for x (images, h, w, c) and the gradient of its pooled image. Items: pairs of lines."""
-    down = (h + 1) // 2
+    """As `follow_grad_line` with ReLU, for x (images, h, w, c) and the gradient of its pooled image. Items: pairs of
+    lines.
+    """
+    down, full, lines = (h + 1) // 2, c // LANES * LANES, w * c
     for item in range(lo, hi):
         image, row = item // down, item % down * 2
-        first, lines = (image * h + row) * w * c, min(2, h - row)
-        whole = w // 2 * 2 if lines == 2 else 0
+        first, at = (image * h + row) * lines, (image * (h // 2) + row // 2) * (w // 2) * c
+        whole = w // 2 * 2 if row + 1 < h else 0
         for column in range(0, whole, 2):
-            i, at = first + column * c, ((image * (h // 2) + row // 2) * (w // 2) + column // 2) * c
-            for j in range(0, c, LANES):
-                columns = c - j
-                p, q, r, s = four = four_deviations(x, i, w * c, line, c, j, columns)
-                to_p, to_q, to_r, to_s = handed_back(
-                    vector_load(g, at + j, columns), four, line, c, relu, j, columns
-                )
-                put_gradient(to_p, p, slope, c, j, columns, dx, i)
-                put_gradient(to_q, q, slope, c, j, columns, dx, i + c)
-                put_gradient(to_r, r, slope, c, j, columns, dx, i + w * c)
-                put_gradient(to_s, s, slope, c, j, columns, dx, i + w * c + c)
-        for below in range(lines):
-            for column in range(whole, w):
-                i = first + (below * w + column) * c
+            i, to = first + column * c, at + column // 2 * c
+            for j in range(0, full, LANES):
+                put_window(g, to, x, i, lines, line, slope, c, j, LANES, dx)
+            if full < c:
+                put_window(g, to, x, i, lines, line, slope, c, full, c - full, dx)
+        for below in range(min(h - row, 2)):  # what is in no window
+            for i in range(first + below * lines + whole * c, first + (below + 1) * lines, c):
                 for j in range(0, c, LANES):
-                    columns = c - j
-                    deviation = vector_sub(vector_load(x, i + j, columns), vector_load(line, j, columns))
-                    put_gradient(vector_zero(), deviation, slope, c, j, columns, dx, i)
+                    deviation = vector_load(x, i + j, c - j) - vector_load(line, j, c - j)
+                    put_gradient(vector_zero(), deviation, slope, c, j, c - j, dx, i)
 
 
 def image_of(x: Ref) -> tuple[int, int, int]:
@@ -253,7 +262,7 @@ def batch_norm_train_input_grad(
     if pool:
         n, h, w, _ = x.shape
         items = n * -(-h // 2)
-        build.step(follow_grad_line_pool, g, x, line, slope, dx, h, w, c, relu, items=items, cost_ns=cost_ns)
+        build.step(follow_grad_line_pool, g, x, line, slope, dx, h, w, c, items=items, cost_ns=cost_ns)
     else:
         build.step(follow_grad_line, g, x, line, slope, dx, m, c, block, relu, items=blocks, cost_ns=cost_ns)
     return dx.permute(back)

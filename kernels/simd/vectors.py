@@ -149,6 +149,13 @@ where_same = emitted(
 where_differ = emitted(
     vector_f32, _THREE, lambda builder, a, b, c: builder.select(_same(builder, a, b), zeros_of_vector(), c)
 )
+# the same where nan equals nothing
+where_equal = emitted(
+    vector_f32, _THREE, lambda builder, a, b, c: builder.select(builder.fcmp_ordered("==", a, b), c, zeros_of_vector())
+)
+where_unequal = emitted(
+    vector_f32, _THREE, lambda builder, a, b, c: builder.select(builder.fcmp_ordered("==", a, b), zeros_of_vector(), c)
+)
 # (a, c) -> c where a is positive, else 0
 where_positive = emitted(
     vector_f32, _TWO,

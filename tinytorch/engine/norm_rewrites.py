@@ -53,10 +53,10 @@ def gradients_of(graph: Graph, norm: Node, behind: Node | None) -> list[Node]:
     """The passes of the gradient of `norm` if they, and they alone, read what `behind` gives."""
     passes = [] if behind is None else readers_of(graph, behind.out)
     known = all(
-        node.op in (SUMS, INPUT_GRAD) and node.inputs[0] is behind.out and node.inputs[1] is norm.inputs[0]
-        and norm.inputs[3] in node.inputs and node.params["eps"] == norm.params["eps"] for node in passes
+        node.op in (SUMS, INPUT_GRAD) and node.inputs[1] is norm.inputs[0] and norm.inputs[3] in node.inputs
+        and node.params["eps"] == norm.params["eps"] for node in passes
     )  # fmt: skip
-    return passes if known and behind is not None and graph.uses(behind.out) == len(passes) else []
+    return passes if behind is not None and known and is_source(graph, behind, passes) else []
 
 
 def is_source(graph: Graph, node: Node, readers: list[Node]) -> bool:
