@@ -160,11 +160,11 @@ def test_help_counts_steps_and_says_what_quick_does(name):
 
 
 def test_what_quick_does_instead_decides_where_weights_go(tmp_path):
-    mine = Milestone("mine", "t", "c", 0.5, 4, 2, tmp_path)
-    other = Milestone("other", "t", "c", 0.5, 40, 20, tmp_path)
+    mine = Milestone("mlp", "t", "c", 0.5, 4, 2, tmp_path)
+    other = Milestone("xor", "t", "c", 0.5, 40, 20, tmp_path)
     versions = {"default": Version(mine, print, (other, print))}
-    assert parsed(versions, ["--save"]).save == REFERENCES / "mine.safetensors"
-    assert parsed(versions, ["--save", "--quick"]).save == REFERENCES / "other.safetensors"
+    assert parsed(versions, ["--save"]).save == REFERENCES / "mlp.safetensors"
+    assert parsed(versions, ["--save", "--quick"]).save == REFERENCES / "xor.safetensors"
 
 
 @pytest.mark.parametrize(("is_loss", "reached", "met"), [(False, 0.5, True), (False, 0.4, False), (True, 0.5, True),
