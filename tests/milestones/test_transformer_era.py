@@ -63,9 +63,9 @@ def last_line(printed):
 def unreachable(monkeypatch, tmp_path):
     """No text in a folder or in the cache, and no network."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("TINYTORCH_DATA", raising=False)
-    monkeypatch.setattr(texts, "SHAKESPEARE_URL", "http://127.0.0.1:9/input.txt")
+    for scheme in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(scheme, "http://127.0.0.1:9")  # nobody listens there
 
 
 @pytest.fixture
