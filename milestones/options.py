@@ -45,7 +45,7 @@ def parsed(versions: Mapping[str, Version], argv: Sequence[str] | None) -> argpa
         help=f"how many {milestone.unit} to train (default: {lengths})",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help=as_help(quick_help(versions["default"])))
-    plotted = "where plots are written (default: %(default)s)"
+    plotted = f"where plots are written (default: output, in {milestone.folder.name})"
     parser.add_argument("--output", type=writable, metavar="DIR", default=milestone.folder / "output", help=plotted)
     if milestone.is_resumable:
         parser.add_argument("--anew", action="store_true", help=ANEW)

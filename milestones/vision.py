@@ -25,6 +25,7 @@ from tinytorch.core.layers import Layer
 from tinytorch.core.training import Trainer
 from tinytorch.datasets import Images
 from tinytorch.recipes import Vision
+from tinytorch.weights import WeightsError
 
 HELD_OUT, SPLIT = 0.02, 0  # this share of the training images is not trained on, drawn with this seed
 AT_ONCE = 250  # images that are read together
@@ -163,7 +164,10 @@ def continued(run: Run, milestone: Milestone, trainer: Trainer, batches: DataLoa
     if run.anew:
         path.unlink(missing_ok=True)
     if path.exists():
-        trainer.load_checkpoint(path, batches)
+        try:
+            trainer.load_checkpoint(path, batches)
+        except WeightsError as error:
+            raise WeightsError(f"{error}, or begin again with --anew") from error
         print(f"  {'continues':<12} after epoch {trainer.epoch} of {run.length}, from {path}; --anew begins again")
 
 

@@ -94,7 +94,7 @@ class Trainer:
         self,
         dataloader: Iterable[tuple[Tensor, ...]],
         accumulation_steps: int = 1,
-        watch: Callable[[int, float], None] | None = None,
+        watch: Callable[[int, float], object] | None = None,
     ) -> float:
         """One pass over the data; gradients of `accumulation_steps` batches make one step. Returns the mean loss.
 
