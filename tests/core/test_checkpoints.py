@@ -208,7 +208,8 @@ def test_any_state_comes_back_bit_by_bit(tmp_path_factory, state):
 def test_names_with_dots_are_not_confused(tmp_path):
     state = {"a.b": np.zeros(1), "a": {"b": np.ones(2), "b_": np.full(3, 2)}}
     checkpoints.save(tmp_path / "c", {"part": Kept(state)})
-    checkpoints.load(tmp_path / "c", {"part": again := Kept()})
+    again = Kept()
+    checkpoints.load(tmp_path / "c", {"part": again})
     assert described(again.state) == described(state)
 
 
