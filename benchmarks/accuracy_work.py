@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,33 +54,33 @@ class Training:
     folder: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.epochs} epochs of {self.images:,} images"
+        return f"{self.name}, {self.epochs} epochs of {self.steps:,} steps"
 
     @property
     def recipe(self) -> Vision:
         return VISION[self.name]
 
-    @cached_property
+    @property
     def data(self) -> Images:
-        """As many of the images as are asked for."""
-        found = datasets.cifar10(self.folder)
-        return found._replace(
-            x_train=found.x_train[: self.images], y_train=found.y_train[: self.images],
-            x_test=found.x_test[: self.tested], y_test=found.y_test[: self.tested],
-        )  # fmt: skip
+        return some(self.folder, self.images, self.tested)
 
     def model(self) -> Sequential:
         """The untrained net in training mode."""
         return untrained(self.name)
 
     def batches(self) -> DataLoader:
-        """All batches of an epoch, in another order each time; the same in every process."""
-        return self.recipe.batches(self.data, seed=0)
+        """All batches of an epoch, in another order each time, the same in every process; from the first epoch on.
+
+        It is one loader, wound back, since its images may take long to make: iterate over one at a time.
+        """
+        made, beginning = loader(self)
+        made.load_state_dict(beginning)
+        return made
 
     @property
     def steps(self) -> int:
         """In an epoch."""
-        return self.images // self.recipe.batch_size
+        return self.images * (1 + self.recipe.copies) // self.recipe.batch_size
 
     def parts(self) -> list[int]:
         """Steps of each turn of an epoch."""
@@ -91,3 +91,20 @@ class Training:
         data = self.data
         for i in range(0, self.tested, AT_ONCE):
             yield data.normalised(data.x_test[i : i + AT_ONCE]), data.y_test[i : i + AT_ONCE]
+
+
+@cache
+def loader(work: Training) -> tuple[DataLoader, dict[str, Any]]:
+    """The recipe's loader and its state before the first epoch."""
+    made = work.recipe.batches(work.data, seed=0)
+    return made, made.state_dict()
+
+
+@cache
+def some(folder: str | None, images: int, tested: int) -> Images:
+    """So many of the training and of the test images, from the first on."""
+    found = datasets.cifar10(folder)
+    return found._replace(
+        x_train=found.x_train[:images], y_train=found.y_train[:images],
+        x_test=found.x_test[:tested], y_test=found.y_test[:tested],
+    )  # fmt: skip

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -132,6 +134,8 @@ FULL, QUICK = Effort(rounds=7, block_ns=20_000_000), Effort(rounds=3, block_ns=5
 
 def serve(connection: Connection, package: str, threads: int) -> None:
     """Make work ready and time blocks of it, as told, until told to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who tells
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # in the middle of work, and yet cleaned up
     implementations: dict[tuple[type, str], Any] = {}
     for name in FILES[package]:
         module = import_module(f"benchmarks.libraries.{name}")
@@ -237,10 +241,12 @@ class Process:
             raise RuntimeError(f"benchmarks: the process of {self.package} ended; its last words are above") from None
         raise RuntimeError(f"benchmarks: the process of {self.package} was silent for {TIMEOUT_S:g} s")
 
-    def end(self) -> None:
-        """Let it go by itself, so that it cleans up; kill it if it does not."""
+    def end(self, patience_s: float = PATIENCE_S) -> None:
+        """Let it go by itself, so that it cleans up; after so many seconds break its work off; at last kill it."""
         with suppress(OSError, EOFError):
             self.connection.send("end")
+        self.process.join(patience_s)
+        self.process.terminate()
         self.process.join(PATIENCE_S)
         self.process.kill()
         self.process.join()
@@ -257,9 +263,9 @@ class Contest:
     def __enter__(self) -> Contest:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for process in self.processes.values():
-            process.end()
+            process.end(0 if kind else PATIENCE_S)
 
     def watch(self) -> Watch:
         """What everybody but the contest's processes uses from now on."""

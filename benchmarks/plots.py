@@ -104,16 +104,16 @@ def accuracy_figure(races: Sequence[Race]) -> Figure | None:
         return None
     figure = Figure(figsize=(8, 4.5 * len(known)), layout="constrained")
     for axes, race in zip(figure.subplots(len(known), squeeze=False)[:, 0], known):
-        for name, marker, line in zip(race.laps, MARKERS, LINES):
+        for height, (name, marker, line) in enumerate(zip(race.laps, MARKERS, LINES)):
             ns, accuracies = zip(*race.curve(name))
-            seconds = np.array(ns) / 1e9
-            axes.plot(seconds, accuracies, line + marker, color=INK, mfc="white", markersize=5, linewidth=1.2, label=name)
-            if reached := race.reached(name):
+            axes.plot(np.array(ns) / 1e9, accuracies, line + marker, color=INK, mfc="white", markersize=5, label=name)
+            if (reached := race.reached(name)) is not None:
                 epoch, when = reached
                 axes.axvline(when / 1e9, color=INK, linewidth=0.8, linestyle=line)
-                axes.annotate(f" {duration(when)}, epoch {epoch}", (when / 1e9, axes.get_ylim()[0]), fontsize=8, color=INK)
-        if race.goal is not None:
-            axes.axhline(race.goal, color=BLUE, linewidth=1.2)
+                place, text = (when / 1e9, 0.02 + 0.05 * height), f" {duration(when)}, epoch {epoch}"
+                axes.annotate(text, place, xycoords=axes.get_xaxis_transform(), fontsize=8, color=INK)
+        if race.training.goal is not None:
+            axes.axhline(race.training.goal, color=BLUE, linewidth=1.2)
         axes.set_title(f"{race.case} ({race.threads} thr.)", fontsize=11, color=INK)
         axes.set_xlabel("seconds of training", fontsize=9)
         axes.set_ylabel("accuracy on the test part", fontsize=9)
@@ -122,5 +122,5 @@ def accuracy_figure(races: Sequence[Race]) -> Figure | None:
         axes.set_xlim(left=0)
         axes.grid(color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower right", fontsize=8, frameon=False)
+        axes.legend(loc="upper left", fontsize=8, frameon=False)
     return figure

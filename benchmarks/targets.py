@@ -158,8 +158,8 @@ def of_accuracy(results: Sequence[Result]) -> list[Target]:
     for race in accuracy.races(results):
         measure = against([accuracy.TORCH_EAGER], [accuracy.CAPTURED])
         found += worst(f"{accuracy.NET}, an epoch: torch eager / ours", ACCURACY, [race], measure)
-        if race.goal is not None:
-            name = f"{accuracy.NET} to {race.goal:.0%}: torch eager / ours"
+        if race.training.goal is not None:
+            name = f"{accuracy.NET} to {race.training.goal:.0%}: torch eager / ours"
             found += worst(name, ACCURACY, [race], accuracy.time_to_goal)
     return found
 

@@ -1,4 +1,4 @@
-"""The loop around a training, the same for every library: what differs is how a batch is learned and images are read."""
+"""The loop around a training, the same for every library: they differ in how a batch is learned and images are read."""
 
 from __future__ import annotations
 

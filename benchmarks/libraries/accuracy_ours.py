@@ -1,4 +1,4 @@
-"""A whole training with this framework, as the milestone's script does it: the recipe's trainer with a captured step."""
+"""A whole training with this framework, as the milestone's script does it: the recipe's trainer, its step captured."""
 
 from __future__ import annotations
 

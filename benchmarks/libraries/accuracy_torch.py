@@ -13,7 +13,7 @@ from benchmarks.libraries import Made, Unavailable
 from benchmarks.libraries.accuracy import arrays, trained
 from benchmarks.libraries.with_torch import formats, quickest, translated
 
-CHOICE_S = 10.0  # for timing both memory formats, some ten steps of each
+CHOICE_S = 5.0  # for timing both memory formats, some twenty steps of each
 
 
 class Eager:
@@ -50,9 +50,9 @@ class Eager:
 
 
 def eager(work: Training, threads: int) -> Made:
-    """Unavailable for recipes with an average of the weights."""
-    if work.recipe.ema is not None:
-        raise Unavailable(f"the recipe of {work.name} averages weights, which is not written for PyTorch here")
+    """Unavailable for recipes that average weights or whiten the first layer."""
+    if work.recipe.ema is not None or work.recipe.whitened:
+        raise Unavailable(f"the recipe of {work.name} averages or whitens, which is not written for PyTorch here")
     x, y = arrays(next(iter(work.batches())))
 
     def learning(memory_format: Any) -> Callable[[Any], float]:
