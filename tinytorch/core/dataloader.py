@@ -83,7 +83,9 @@ class DataLoader:
     is applied to the first array of each batch. An `ImageTransform` takes the bytes of an `ImageDataset` from where
     they lie, and knows which image it has in which epoch: `epoch` counts the iterations begun.
 
-    With `prefetch` a thread of its own prepares the next batch while one is used, and the numbers are the same. A data
+    With `prefetch` a thread of its own prepares the next batch while one is used, and the numbers are the same. That
+    pays where a batch takes long or a core has nothing to do; an `ImageTransform` takes 0.15 ms for 128 CIFAR images on
+    one core, no more than what the threads of a step that has all cores may lose when another one comes between. A data
     set or transform of yours then runs in that thread: it must neither draw from NumPy's global generator nor compute
     with tensors, and its generator may have drawn for two batches more when an iteration is broken off.
     """
