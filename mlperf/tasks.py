@@ -275,6 +275,7 @@ TASKS: dict[str, Task] = {
             copies={"4dece11158111fc94fbb5e60affa16206eeca647a7c633fadfeabec916eefb74": DEVELOPMENT},
             answering=MNIST,
             lessons=MNIST.lessons,
+            recipe=Recipe().updated({"prune": {"amount": 0.5}}),
             open_recipe=retrained(amount=0.5, epochs=10, lr=0.001),
         ),
         Task(
