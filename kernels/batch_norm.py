@@ -1,18 +1,20 @@
-"""Batch normalisation and its gradient over rows of channels: (N, C), or images that lie channels-last.
+"""Batch normalisation over rows of channels: (N, C), or images that lie channels-last.
 
-Memory sets the pace, so the passes are few: statistics read x once, the output reads x and writes y, the sums of the
-gradient read g and x, the input gradient reads both and writes. Each block of rows gives mean and squared deviations of
-its own, in two passes while it is in the cache; they are merged by Chan, Golub and LeVeque 1979, equation 2.1, in
-float64, so that a mean much larger than the deviation does no harm.
+Memory sets the pace, so the passes are few: statistics read x once, the output reads x and writes y, in a captured step
+after ReLU and 2 x 2 max pooling where they follow. Each block of rows gives mean and squared deviations of its own, in
+two passes while it is in the cache; they are merged by Chan, Golub and LeVeque 1979, equation 2.1, in float64, so that
+a mean much larger than the deviation does no harm.
 
-Left out: which of these a layer needs (`tinytorch.engine.ops.norm`).
+Left out: gradients (`batch_norm_grad.py`), which of these a layer needs (`tinytorch.engine.ops.norm`).
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 
 from kernels.columns import as_columns, down_columns, plain_sums, rows_per_block
 from kernels.machine import CONTRACT, Doubles, Floats, kernel
@@ -20,17 +22,23 @@ from kernels.program import Builder, Ref
 from kernels.registry import lowers
 from kernels.simd import (
     LANES,
+    prefetch,
     shift,
     vector_add,
     vector_load,
+    vector_max,
     vector_mul,
     vector_multiply_add,
     vector_scale,
     vector_store,
     vector_sub,
+    vector_zero,
 )
 
 READ_NS = 0.1  # one element of a pass, for one thread
+
+
+compiled: Any = njit(fastmath=CONTRACT, error_model="numpy")
 
 
 def _squared_deviation(a, b, centre, i, j, columns):  # type: ignore[no-untyped-def]
@@ -38,13 +46,7 @@ def _squared_deviation(a, b, centre, i, j, columns):  # type: ignore[no-untyped-
     return vector_mul(deviation, deviation)
 
 
-def _product_with_deviation(a, b, centre, i, j, columns):  # type: ignore[no-untyped-def]
-    deviation = vector_sub(vector_load(b, i, columns), vector_load(centre, j, columns))
-    return vector_mul(vector_load(a, i, columns), deviation)
-
-
 squared_deviations = down_columns(vector_add, _squared_deviation)
-products_with_deviations = down_columns(vector_add, _product_with_deviation)
 
 
 @kernel(writes="partial", fastmath=CONTRACT)
@@ -77,32 +79,6 @@ def merge_moments(partial: Floats, stats: Floats, m: int, c: int, block: int, lo
         stats[c + j] = np.float32(squares / count)
 
 
-@kernel(writes="partial", fastmath=CONTRACT)
-def block_grad_sums(
-    g: Floats, x: Floats, stats: Floats, partial: Floats, m: int, c: int, block: int, lo: int, hi: int
-) -> None:
-    """partial (blocks, 2, c): sums of g (x - mean) and of g (m, c) over `block` rows. Items: blocks."""
-    for item in range(lo, hi):
-        first, at = item * block, item * 2 * c
-        rows = min(block, m - first)
-        products_with_deviations(g, x, stats, first * c, rows, c, partial, at)
-        plain_sums(g, g, g, first * c, rows, c, partial, at + c)
-
-
-@kernel(writes="sums", fastmath=CONTRACT)
-def merge_grad_sums(
-    partial: Floats, stats: Floats, sums: Floats, blocks: int, c: int, eps: float, lo: int, hi: int
-) -> None:
-    """sums (2, c): of g (x - mean) / sqrt(var + eps) and of g, over all blocks. Items: channels."""
-    for j in range(lo, hi):
-        products, total = 0.0, 0.0
-        for at in range(j, blocks * 2 * c, 2 * c):
-            products += np.float64(partial[at])
-            total += np.float64(partial[at + c])
-        sums[j] = np.float32(products / math.sqrt(np.float64(stats[c + j]) + eps))
-        sums[c + j] = np.float32(total)
-
-
 @kernel(writes="line", fastmath=CONTRACT)
 def norm_line(
     gamma: Floats, beta: Floats, stats: Floats, line: Floats, c: int, has_beta: int, eps: float, lo: int, hi: int
@@ -114,110 +90,149 @@ def norm_line(
         line[2 * c + j] = beta[j] if has_beta else np.float32(0)
 
 
-@kernel(writes="line", fastmath=CONTRACT)
-def norm_grad_line(
-    gamma: Floats, stats: Floats, sums: Floats, line: Floats, m: int, c: int, eps: float, lo: int, hi: int
-) -> None:
-    """line (4, c): mean, factor of g, factor of x - mean, shift of the input gradient. Items: 1."""
-    for j in range(c):
-        inverse = 1 / math.sqrt(np.float64(stats[c + j]) + eps)
-        scale = gamma[j] * inverse
-        line[j] = stats[j]
-        line[c + j] = np.float32(scale)
-        line[2 * c + j] = np.float32(-scale * inverse * sums[j] / m)
-        line[3 * c + j] = np.float32(-scale * sums[c + j] / m)
+@compiled
+def along(deviation, line, c, j, columns):
+    """deviation line[1] + line[2] in the columns from j on."""
+    return vector_multiply_add(deviation, vector_load(line, c + j, columns), vector_load(line, 2 * c + j, columns))
 
 
 @kernel(writes="y", fastmath=CONTRACT)
-def follow_line(x: Floats, line: Floats, y: Floats, m: int, c: int, block: int, lo: int, hi: int) -> None:
-    """y = (x - line[0]) line[1] + line[2] in each column of (m, c). Items: blocks of rows."""
+def follow_line(x: Floats, line: Floats, y: Floats, m: int, c: int, block: int, relu: int, lo: int, hi: int) -> None:
+    """y = (x - line[0]) line[1] + line[2] in each column of (m, c), clamped below at 0 if relu. Items: blocks of
+    rows.
+    """
     for i in range(lo * block * c, min(hi * block, m) * c, c):
         for j in range(0, c, LANES):
             columns = c - j
             deviation = vector_sub(vector_load(x, i + j, columns), vector_load(line, j, columns))
-            scale, offset = vector_load(line, c + j, columns), vector_load(line, 2 * c + j, columns)
-            vector_store(vector_multiply_add(deviation, scale, offset), y, i + j, columns)
+            value = along(deviation, line, c, j, columns)
+            vector_store(vector_max(value, vector_zero()) if relu else value, y, i + j, columns)
 
 
-@kernel(writes="dx", fastmath=CONTRACT)
-def follow_grad_line(
-    g: Floats, x: Floats, line: Floats, dx: Floats, m: int, c: int, block: int, lo: int, hi: int
-) -> None:
-    """dx = g line[1] + (x - line[0]) line[2] + line[3] in each column of (m, c). Items: blocks of rows."""
-    for i in range(lo * block * c, min(hi * block, m) * c, c):
-        for j in range(0, c, LANES):
-            columns = c - j
-            deviation = vector_sub(vector_load(x, i + j, columns), vector_load(line, j, columns))
-            slope, offset = vector_load(line, 2 * c + j, columns), vector_load(line, 3 * c + j, columns)
-            own = vector_multiply_add(vector_load(g, i + j, columns), vector_load(line, c + j, columns), offset)
-            vector_store(vector_multiply_add(deviation, slope, own), dx, i + j, columns)
+@compiled
+def four_deviations(x, i, lines, line, c, j, columns):
+    """x - line[0] in the columns from j on, for the 2 x 2 pixels from x[i] on; a line of the image is `lines` long."""
+    mean, above, below = vector_load(line, j, columns), i + j, i + j + lines
+    return (
+        vector_load(x, above, columns) - mean, vector_load(x, above + c, columns) - mean,
+        vector_load(x, below, columns) - mean, vector_load(x, below + c, columns) - mean,
+    )  # fmt: skip
 
 
-def _sizes(x: Ref) -> tuple[int, int, int, int]:
-    """Rows, channels, rows of a block and blocks of x (..., C)."""
+@compiled
+def four_along(deviations, line, c, j, columns):
+    """What `along` says of each."""
+    p, q, r, s = deviations
+    return (
+        along(p, line, c, j, columns), along(q, line, c, j, columns),
+        along(r, line, c, j, columns), along(s, line, c, j, columns),
+    )  # fmt: skip
+
+
+@compiled
+def fetch_below(x, i, lines, c, j):
+    """Begin to bring near what `four_deviations` reads one window further down."""
+    i += 2 * lines + j
+    prefetch(x, i)
+    prefetch(x, i + c)
+    prefetch(x, i + lines)
+    prefetch(x, i + lines + c)
+
+
+@compiled
+def pool_window(x, i, lines, line, c, j, columns, y, at):
+    """y[at + j] = the largest of a window, clamped below at 0."""
+    fetch_below(x, i, lines, c, j)
+    p, q, r, s = four_along(four_deviations(x, i, lines, line, c, j, columns), line, c, j, columns)
+    none = vector_zero()  # against each, not the largest: of -0 and 0 the first of equals has to stay
+    upper = vector_max(vector_max(p, none), vector_max(q, none))
+    vector_store(vector_max(vector_max(upper, vector_max(r, none)), vector_max(s, none)), y, at + j, columns)
+
+
+@kernel(writes="y", fastmath=CONTRACT)
+def follow_line_pool(x: Floats, line: Floats, y: Floats, h: int, w: int, c: int, lo: int, hi: int) -> None:
+    """y (N, h // 2, w // 2, c) = the largest of each 2 x 2 pixels of what `follow_line` with ReLU gives for x (N, h, w,
+    c). Items: lines of y.
+    """
+    out_h, out_w, full, lines = h // 2, w // 2, c // LANES * LANES, w * c
+    for item in range(lo, hi):
+        above = (item // out_h * h + item % out_h * 2) * lines
+        for column in range(out_w):
+            i, at = above + 2 * column * c, (item * out_w + column) * c
+            for j in range(0, full, LANES):
+                pool_window(x, i, lines, line, c, j, LANES, y, at)
+            if full < c:
+                pool_window(x, i, lines, line, c, full, c - full, y, at)
+
+
+class Rows(NamedTuple):
+    """x (..., C) as rows of channels: how many, and how they are cut into blocks."""
+
+    m: int
+    c: int
+    block: int
+    blocks: int
+
+
+def rows_of(x: Ref) -> Rows:
+    """x (..., C)"""
     c = x.shape[-1]
     m, block = x.size // c, rows_per_block(c)
-    return m, c, block, -(-m // block)
+    return Rows(m, c, block, -(-m // block))
 
 
 @lowers("batch_stats")
 def batch_stats(build: Builder, x: Ref) -> Ref | None:
     """x (N, C, ...) -> (2, C): mean and biased variance."""
     x, _ = as_columns(build, x)
-    m, c, block, blocks = _sizes(x)
+    m, c, block, blocks = rows_of(x)
     partial, stats = build.empty((blocks, 2, c)), build.empty((2, c))
     build.step(block_moments, x, partial, m, c, block, items=blocks, cost_ns=2 * READ_NS * x.size)
     build.step(merge_moments, partial, stats, m, c, block, items=c, cost_ns=blocks * c)
     return stats
 
 
-def _along_line(build: Builder, x: Ref, gamma: Ref, beta: Ref | None, stats: Ref, eps: float) -> Ref:
-    line = build.empty((3, x.shape[1]))
-    x, back = as_columns(build, x)
-    m, c, block, blocks = _sizes(x)
+def line_of(build: Builder, gamma: Ref, beta: Ref | None, stats: Ref, eps: float) -> Ref:
+    """What `norm_line` gives: (3, C)."""
+    c = stats.shape[1]
+    line = build.empty((3, c))
     vectors = [build.null if v is None else build.contiguous(v) for v in (gamma, beta, stats)]
     build.step(norm_line, *vectors, line, c, beta is not None, eps, items=1, cost_ns=c)
-    y = build.empty(x.shape)
-    build.step(follow_line, x, line, y, m, c, block, items=blocks, cost_ns=2 * READ_NS * x.size)
+    return line
+
+
+def _along_line(
+    build: Builder, x: Ref, gamma: Ref, beta: Ref | None, stats: Ref, eps: float, activation: str | None, pool: bool
+) -> Ref:
+    line = line_of(build, gamma, beta, stats, eps)
+    x, back = as_columns(build, x)
+    (m, c, block, blocks), relu, cost_ns = rows_of(x), activation == "relu", 2 * READ_NS * x.size
+    if pool:
+        n, h, w, _ = x.shape
+        y = build.empty((n, h // 2, w // 2, c))
+        build.step(follow_line_pool, x, line, y, h, w, c, items=n * (h // 2), cost_ns=cost_ns)
+    else:
+        y = build.empty(x.shape)
+        build.step(follow_line, x, line, y, m, c, block, relu, items=blocks, cost_ns=cost_ns)
     return y.permute(back)
 
 
 @lowers("batch_norm_train")
 @lowers("batch_norm")
-def batch_norm(build: Builder, x: Ref, gamma: Ref, beta: Ref, stats: Ref, *, eps: float) -> Ref | None:
-    """x (N, C, ...), gamma and beta (C), stats (2, C) -> (N, C, ...), channels-last."""
-    return _along_line(build, x, gamma, beta, stats, eps)
+def batch_norm(
+    build: Builder, x: Ref, gamma: Ref, beta: Ref, stats: Ref, *, eps: float, activation: str | None = None,
+    pool: bool = False,
+) -> Ref | None:  # fmt: skip
+    """x (N, C, ...), gamma and beta (C), stats (2, C) -> (N, C, ...), channels-last; after the activation "relu", and
+    with `pool` behind it only the largest of each 2 x 2 pixels.
+    """
+    return _along_line(build, x, gamma, beta, stats, eps, activation, pool)
 
 
 @lowers("batch_norm_input_grad")
 def batch_norm_input_grad(build: Builder, g: Ref, gamma: Ref, stats: Ref, *, eps: float) -> Ref | None:
     """g (N, C, ...) -> the gradient of x for statistics held fixed."""
-    return _along_line(build, g, gamma, None, stats, eps)
-
-
-@lowers("batch_norm_sums")
-def batch_norm_sums(build: Builder, g: Ref, x: Ref, stats: Ref, *, eps: float) -> Ref | None:
-    """g and x (N, C, ...) -> (2, C): gradients of gamma and beta."""
-    (g, _), (x, _), stats = as_columns(build, g), as_columns(build, x), build.contiguous(stats)
-    m, c, block, blocks = _sizes(x)
-    partial, sums = build.empty((blocks, 2, c)), build.empty((2, c))
-    build.step(block_grad_sums, g, x, stats, partial, m, c, block, items=blocks, cost_ns=3 * READ_NS * x.size)
-    build.step(merge_grad_sums, partial, stats, sums, blocks, c, eps, items=c, cost_ns=blocks * c)
-    return sums
-
-
-@lowers("batch_norm_train_input_grad")
-def batch_norm_train_input_grad(
-    build: Builder, g: Ref, x: Ref, gamma: Ref, stats: Ref, sums: Ref, *, eps: float
-) -> Ref | None:
-    """g and x (N, C, ...) -> the gradient of x, through its statistics too."""
-    (g, _), (x, back) = as_columns(build, g), as_columns(build, x)
-    m, c, block, blocks = _sizes(x)
-    line, dx = build.empty((4, c)), build.empty(x.shape)
-    vectors = [build.contiguous(v) for v in (gamma, stats, sums)]
-    build.step(norm_grad_line, *vectors, line, m, c, eps, items=1, cost_ns=c)
-    build.step(follow_grad_line, g, x, line, dx, m, c, block, items=blocks, cost_ns=3 * READ_NS * x.size)
-    return dx.permute(back)
+    return _along_line(build, g, gamma, None, stats, eps, None, False)
 
 
 @kernel(updates="mean var", fastmath=CONTRACT)

@@ -52,6 +52,7 @@ class Builder:
         self.buffers: list[Buffer] = []
         self.steps: list[Step] = []
         self.remarks: dict[int, str] = {}
+        self._copies: dict[tuple[Ref, tuple[int, ...]], tuple[Ref, Step]] = {}  # and their last steps
 
     def _new(self, kind: str, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, data: Any = None) -> Ref:
         ref = Ref(len(self.buffers), shape, strides, np.dtype(dtype))
@@ -137,21 +138,33 @@ class Builder:
 
     def contiguous(self, ref: Ref) -> Ref:
         """`ref` itself if row-major, else a row-major copy."""
-        from kernels import layout
-
-        return ref if ref.contiguous else layout.copy(self, ref, self.empty(ref.shape, dtype=ref.dtype))
+        return ref if ref.contiguous else self._copied(ref, self.empty(ref.shape, dtype=ref.dtype))
 
     def in_order_of(self, ref: Ref, like: Ref) -> Ref:
         """`ref` itself if it has the strides of `like` (of the same shape and dense), else a copy that has."""
-        from kernels import layout
-
-        return ref if ref.lies_like(like) else layout.copy(self, ref, self.empty_like(like))
+        return ref if ref.lies_like(like) else self._copied(ref, self.empty_like(like))
 
     def channels_last(self, ref: Ref) -> Ref:
         """`ref` itself if channels-last in memory, else such a copy; `ref` has the shape (N, C, H, W)."""
+        return ref if ref.channels_last else self._copied(ref, self.empty(ref.shape, True, ref.dtype))
+
+    def _copied(self, ref: Ref, target: Ref) -> Ref:
+        """`ref` copied to the unwritten `target`, or an earlier copy in that order, if both are as they were then.
+
+        Nobody may write to what this gives.
+        """
         from kernels import layout
 
-        return ref if ref.channels_last else layout.copy(self, ref, self.empty(ref.shape, True, ref.dtype))
+        key = ref, target.strides
+        if key in self._copies:
+            copy, last = self._copies[key]
+            made = [i for i, step in enumerate(self.steps) if step is last]  # none where its lowering declined
+            since = [written.buffer for i in made for step in self.steps[i + 1 :] for written in step.writes]
+            if made and ref.buffer not in since and copy.buffer not in since:
+                return copy
+        layout.copy(self, ref, target)
+        self._copies[key] = target, self.steps[-1]
+        return target
 
     def fold(self) -> None:
         """Run the steps that depend on constants only, now, and drop them.

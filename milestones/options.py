@@ -9,6 +9,7 @@ from pathlib import Path
 from milestones.run import Version
 from tinytorch.engine.dispatch import backend
 from tinytorch.files import require_writable
+from tinytorch.models import MODELS
 
 REFERENCES = Path(__file__).parents[1] / "mlperf" / "references"  # the weights that the competition's tasks start from
 
@@ -45,7 +46,7 @@ def parsed(versions: Mapping[str, Version], argv: Sequence[str] | None) -> argpa
         help=f"how many {milestone.unit} to train (default: {lengths})",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help=as_help(quick_help(versions["default"])))
-    plotted = "where plots are written (default: %(default)s)"
+    plotted = f"where plots are written (default: output, in {milestone.folder.name})"
     parser.add_argument("--output", type=writable, metavar="DIR", default=milestone.folder / "output", help=plotted)
     if milestone.is_resumable:
         parser.add_argument("--anew", action="store_true", help=ANEW)
@@ -65,6 +66,8 @@ def parsed(versions: Mapping[str, Version], argv: Sequence[str] | None) -> argpa
         parser.error(str(error))
     if options.save == REFERENCES:
         chosen, _ = versions[options.recipe].chosen(options.quick)
+        if chosen.name not in MODELS:
+            parser.error(f"argument --save: the competition has no reference {chosen.name}; give a FILE")
         options.save /= f"{chosen.name}.safetensors"
     if options.save and not options.save.parent.is_dir():
         parser.error(f"argument --save: {options.save.parent} is no directory; choose one that exists")

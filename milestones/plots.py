@@ -188,7 +188,7 @@ def tiles(axes: Axes, images: np.ndarray, labels: list[str], columns: int, title
     """Small images in a grid, each with its label below: grey (N, H, W), dark to light as their values, or in colours
     (N, H, W, 3), each channel 0 to 1.
     """
-    step_y = 1.15 + 0.15 * max((label.count("\n") + 1 for label in labels if label), default=0)
+    step_y = 1.15 + 0.2 * max((label.count("\n") + 1 for label in labels if label), default=0)
     low, high = (images.min(), images.max()) if images.size else (0, 1)
     for i, (image, label) in enumerate(zip(images, labels)):
         left, top = (i % columns) * 1.15, (i // columns) * step_y

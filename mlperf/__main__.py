@@ -37,6 +37,7 @@ EXAMPLES = """examples:
   python -m mlperf submit --model cnn                     optimise, measure, enter
   python -m mlperf submit --model cnn --division open     may train: channels removed, then fine-tuned
   python -m mlperf submit --model cnn --fast              a quick try that is not ranked
+  python -m mlperf submit --model cnn-cifar10             on CIFAR-10, which is downloaded unless it is here
   python -m mlperf submit --model mlp --skip prune        leave a stage out
   python -m mlperf submit --model mlp --recipe mine.toml  other settings
   python -m mlperf tune --model cnn --division open       choose settings by validation, without the test part

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from tinytorch.core.generation import Cached, Reader, Recomputed, stream
 from tinytorch.core.layers import Layer
 from tinytorch.core.tensor import Tensor
 from tinytorch.core.transformer import GPT
+from tinytorch.datasets import Images
 from tinytorch.engine.dispatch import use_backend
 from tinytorch.perf.acceleration import accelerate
 from tinytorch.perf.decoding import Decoder
@@ -123,9 +124,9 @@ class Picture(OnePass):
         """What the network reads, and the classes."""
         return self.read(images), y
 
-    def augmented(self, seed: int, **how: Any) -> ImageTransform:
-        """A transform that reads batches of images as `read` does, and augments them."""
-        return ImageTransform(self.mean, self.std, seed=seed, **how)
+    def training(self, x: np.ndarray, y: np.ndarray) -> Images:
+        """Images and their classes as a data set that is only trained on."""
+        return Images("training part", x, y, x[:0], y[:0], (), self.mean, self.std, source="")
 
     def queries(self, x: np.ndarray) -> list[np.ndarray]:
         return super().queries(self.read(x))

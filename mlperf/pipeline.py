@@ -26,8 +26,9 @@ from mlperf.costs import LayerCost, layer_costs, query_flops, size_on_disk
 from mlperf.harness import ESTIMATE, Arm, Effort, Progress, compare, unseen
 from mlperf.metrics import Score
 from mlperf.recipe import STAGES, Recipe, RecipeError
-from mlperf.tasks import Augmented, Lessons, Task
+from mlperf.tasks import Batches, Lessons, Task
 from profiler import clock
+from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.layers import Layer, Packed
 from tinytorch.perf.compression import block_prune, channel_prune, magnitude_prune, measure_sparsity
 from tinytorch.perf.finetuning import Loss, finetune
@@ -36,6 +37,9 @@ from tinytorch.perf.quantization import quantize as quantized
 from tinytorch.perf.weighted import executed, skips_blocks, weighted_layers
 
 Watch = Callable[[str], AbstractContextManager[Progress]]  # what takes longer: its name, and inside how far it is
+
+
+BATCH_SIZE = 64  # of further training
 
 
 @contextmanager
@@ -59,8 +63,8 @@ class Calibration(NamedTuple):
 class Context:
     """All a stage may know besides its settings: the training split, what is lowered there, and the threads allowed.
 
-    `lessons` makes of its samples what the network reads and what it should answer, `augmented(seed)` a transform that
-    does so for batches of images, each time otherwise. `example` is one query.
+    `lessons` makes of its samples what the network reads and what it should answer; `batched`, where there is more to
+    do than that, makes batches to train on of them and a seed. `example` is one query.
     """
 
     x_train: np.ndarray
@@ -68,7 +72,7 @@ class Context:
     example: np.ndarray
     answering: Answering
     lessons: Lessons
-    augmented: Augmented | None
+    batched: Batches | None
     loss: Loss
     threads: int = 1
     watch: Watch = unwatched
@@ -77,7 +81,7 @@ class Context:
     def of(cls, task: Task, threads: int = 1, watch: Watch = unwatched) -> Context:
         x, y, answering = task.data.x_train, task.data.y_train, task.answering
         example = answering.queries(x[:1])[0]
-        return cls(x, y, example, answering, task.lessons, task.augmented, task.loss, threads, watch)
+        return cls(x, y, example, answering, task.lessons, task.batches, task.loss, threads, watch)
 
     def arm(self, model: Layer, form: Form, threads: int | None = None) -> Arm:
         """A model as a contestant, with all threads unless told otherwise."""
@@ -88,22 +92,22 @@ class Context:
         ids = np.random.default_rng(seed).permutation(len(self.x_train))[:samples]
         return Calibration(self.lessons(self.x_train[ids], self.y_train[ids])[0], ids)
 
+    def batches(self, seed: int) -> DataLoader:
+        """The training split, in another order each epoch."""
+        if self.batched is not None:
+            return self.batched(self.x_train, self.y_train, seed)
+        data = TensorDataset(*self.lessons(self.x_train, self.y_train))
+        return DataLoader(data, BATCH_SIZE, shuffle=True, seed=seed)
+
     def trained(self, model: Layer, epochs: int, lr: float, seed: int) -> Layer:
         """The model after some more epochs on the training split, by as many threads as this process has: how many
         changes no result, and nothing is timed here.
         """
         from kernels.threads import config, exactly
 
-        x, y, transform, most = self.x_train, self.y_train, None, config.NUMBA_NUM_THREADS
-        if self.augmented is None:
-            x, y = self.lessons(x, y)
-        else:
-            transform = self.augmented(seed)
+        batches, most = self.batches(seed), config.NUMBA_NUM_THREADS
         with self.watch("training") as progress, exactly(most):
-            return finetune(
-                model, x, y, self.loss, epochs=epochs, lr=lr, seed=seed, transform=transform, threads=most,
-                progress=progress,
-            )  # fmt: skip
+            return finetune(model, batches, self.loss, epochs=epochs, lr=lr, threads=most, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,13 @@ from mlperf.answering import ONE_PASS, Answering, Picture, Writing, likeliest
 from mlperf.metrics import MeanLoss, Metric, RightAnswers
 from mlperf.recipe import Recipe
 from tinytorch import datasets, weights
-from tinytorch.core.augmentation import ImageTransform
+from tinytorch.core.dataloader import DataLoader
 from tinytorch.core.layers import Layer
 from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, answer_loss
 from tinytorch.core.tensor import Tensor
 from tinytorch.datasets import Split
 from tinytorch.models import MODELS
+from tinytorch.recipes import VISION
 
 REFERENCES = Path(__file__).parent / "references"
 
@@ -81,7 +82,7 @@ def as_they_are(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 Lessons = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-Augmented = Callable[[int], ImageTransform]
+Batches = Callable[[np.ndarray, np.ndarray, int], DataLoader]
 
 DIGIT = RightAnswers("top-1 accuracy", likeliest)
 EITHER = RightAnswers("top-1 accuracy", binary_label)
@@ -94,7 +95,7 @@ class Task:
     """One row of the competition. `floor` is the least quality, whatever the reference does.
 
     `recipe` is the default of the closed division, `open_recipe` that of the open one, which may train; `loss` is what
-    training there lowers, on what `lessons` makes of the samples, or `augmented(seed)` of batches of images.
+    training there lowers, on what `lessons` makes of the samples, or on the `batches` that are made of them and a seed.
     `fresh(seed)`, where data can be drawn without end, is data to choose settings by, whose test part nobody has seen.
     `dataset_sha256` is None where copies of the data may differ (`sources.py` says why); `copies` then names those that
     are known, by their digests.
@@ -111,7 +112,7 @@ class Task:
     fresh: Callable[[int], Split] | None = None
     answering: Answering = ONE_PASS
     lessons: Lessons = as_they_are
-    augmented: Augmented | None = None
+    batches: Batches | None = None
     loss: Callable[[Tensor, Tensor], Tensor] = smoothed_loss
     recipe: Recipe = field(default_factory=Recipe)
     open_recipe: Recipe = field(default_factory=Recipe)
@@ -274,7 +275,8 @@ TASKS: dict[str, Task] = {
             copies={"4dece11158111fc94fbb5e60affa16206eeca647a7c633fadfeabec916eefb74": DEVELOPMENT},
             answering=MNIST,
             lessons=MNIST.lessons,
-            open_recipe=retrained(amount=0.5, epochs=6, lr=0.001),
+            recipe=Recipe().updated({"prune": {"amount": 0.5}}),
+            open_recipe=retrained(amount=0.5, epochs=10, lr=0.001),
         ),
         Task(
             name="cnn-cifar10",
@@ -287,9 +289,9 @@ TASKS: dict[str, Task] = {
             copies={"7f3e428f6658dfae4c824714b1f8ff835e21679fe4bca10739a583c97e62e6a2": DEVELOPMENT},
             answering=CIFAR,
             lessons=CIFAR.lessons,
-            augmented=partial(CIFAR.augmented, padding=4, flip=True),
+            batches=lambda x, y, seed: VISION["cnn-cifar10"].batches(CIFAR.training(x, y), seed),
             recipe=Recipe().updated({"prune": {"amount": 0.8}}),
-            open_recipe=retrained(amount=0.6, epochs=6, lr=0.001),
+            open_recipe=retrained(amount=0.6, epochs=3, lr=0.001),
         ),
     )
 }

@@ -39,6 +39,27 @@ def test_whatever_fails_nothing_half_written_stays(tmp_path, monkeypatch, failin
     assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"
 
 
+def test_what_a_killed_process_left_is_removed_and_what_is_being_written_is_not(tmp_path):
+    target, code = tmp_path / "a[1]", (
+        "import sys, time; from tinytorch.files import atomic_file\n"
+        "with atomic_file(sys.argv[1]) as file:\n"
+        "    file.write(b'half'); file.flush(); print('ready', flush=True); sys.stdin.read()\n"
+    )  # fmt: skip
+    start = [sys.executable, "-c", code, str(target)]
+    with subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        (half,) = tmp_path.iterdir()
+        os.utime(half, (0, 0))
+        write_atomically(target, b"meanwhile")
+        assert half.read_bytes() == b"half"
+        write_atomically(tmp_path / "a", b"of another name")
+        process.kill()
+    write_atomically(tmp_path / "a", b"of another name")
+    assert half.exists()
+    write_atomically(target, b"whole")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"of another name", "a[1]": b"whole"}
+
+
 def test_ctrl_c_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
     write_atomically(tmp_path / "a", b"old")
     monkeypatch.setattr(os, "fsync", lambda _: signal.raise_signal(signal.SIGINT))

@@ -118,9 +118,9 @@ DIGITS = {"mlp": Digits(epochs=60, weight_decay=0.3), "cnn": Digits(epochs=30, w
 LANGUAGE = {"transformer": Language(600, 64, 0.003), "gpt-shakespeare": Language(2000, 12, 0.003)}
 VISION = {
     "mlp-mnist": Vision(epochs=20, max_lr=0.1, weight_decay=1e-4, padding=2),
-    "cnn-cifar10": Vision(epochs=6, max_lr=0.1, padding=2, flip=True, copies=True),
+    "cnn-cifar10": Vision(epochs=8, max_lr=0.1, padding=2, flip=True, copies=True),
     "cifar10-best": Vision(
-        epochs=5, max_lr=0.6, batch_size=256, weight_decay=1e-3, smoothing=0.2, pct_start=0.25, padding=2,
+        epochs=7, max_lr=0.6, batch_size=256, weight_decay=1e-3, smoothing=0.2, pct_start=0.25, padding=2,
         padding_mode="reflect", flip="alternate", copies=True, whitened=True,
     ),
 }

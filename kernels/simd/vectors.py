@@ -162,6 +162,18 @@ where_same = emitted(
 where_differ = emitted(
     vector_f32, _THREE, lambda builder, a, b, c: builder.select(_same(builder, a, b), zeros_of_vector(), c)
 )
+# the same where nan equals nothing
+where_equal = emitted(
+    vector_f32, _THREE, lambda builder, a, b, c: builder.select(builder.fcmp_ordered("==", a, b), c, zeros_of_vector())
+)
+where_unequal = emitted(
+    vector_f32, _THREE, lambda builder, a, b, c: builder.select(builder.fcmp_ordered("==", a, b), zeros_of_vector(), c)
+)
+# (a, c) -> c where a is positive, else 0
+where_positive = emitted(
+    vector_f32, _TWO,
+    lambda builder, a, c: builder.select(builder.fcmp_ordered(">", a, zeros_of_vector()), c, zeros_of_vector()),
+)  # fmt: skip
 
 # (x, at): begin to bring x[at] into the cache, to be read; `at` may lie beyond the array
 prefetch = emitted(

@@ -184,6 +184,14 @@ def test_a_check_sum_at_the_end_is_looked_at(place, pack):
     refused(place(bytes(whole)), "cannot be read: .*; replace it by the published file")
 
 
+def test_a_check_sum_far_behind_the_last_member_is_looked_at(place):
+    whole = bytearray(gzip.compress(GOOD + bytes(200_000)))
+    assert read(place(bytes(whole)), slack=300_000) == CONTENTS
+    whole[-6] ^= 1
+    with pytest.raises(DataError, match="CRC check failed"):
+        read(place(bytes(whole)), slack=300_000)
+
+
 def test_what_is_no_archive_is_refused(place, tmp_path):
     refused(place(b"<html>404 Not Found</html>" * 50), "cannot be read: ")
     refused(place(b""), "cannot be read: ")

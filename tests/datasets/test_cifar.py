@@ -89,7 +89,12 @@ def test_a_label_that_is_none_is_named(small_cifar, tmp_path, form):
     content = bytearray(small_cifar["data_batch_3.bin"])
     content[2 * cifar.RECORD] = 10
     contents = {**small_cifar, "data_batch_3.bin": bytes(content)}
-    refused(tmp_path, contents, form, "image 2 of data_batch_3.bin has label 10: labels are 0 to 9")
+    refused(
+        tmp_path,
+        contents,
+        form,
+        "image 2 of data_batch_3.bin has label 10: labels are 0 to 9; replace it by",
+    )
 
 
 @each_form

@@ -151,7 +151,7 @@ def test_when_all_fail_each_is_told_why_and_nothing_is_at_the_target(play, site,
         fetched(play, instead="read another")
     assert error.value.__suppress_context__ and site.paths == ["/play", "/mirror"]
     assert f"{site.url('/play')}: {why}; {site.url('/mirror')}: {why}. " in str(error.value)
-    assert not (cache / FILE).exists()
+    assert not files_below(tmp_path)
     site["/play"] = PLAY
     assert fetched(play).path.read_bytes() == PLAY and files_below(cache) == [FILE]  # the next attempt is a new one
 

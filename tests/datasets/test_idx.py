@@ -102,7 +102,7 @@ def test_a_file_of_another_form_is_named(tmp_path, wrong, compressed):
 def test_a_label_that_is_none_is_named(small_mnist, tmp_path, cache):
     small_mnist[NAMES[3]][[7, 9]] = 10, 200
     path = place_mnist(tmp_path / "mnist", small_mnist) / f"{NAMES[3]}.gz"
-    with pytest.raises(DataError, match=rf"{path}: image 9 has label 200: labels are 0 to 9"):
+    with pytest.raises(DataError, match=rf"{path}: image 9 has label 200: labels are 0 to 9; replace it by"):
         mnist(tmp_path)
     assert not files_below(cache)
 

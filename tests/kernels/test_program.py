@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -160,3 +162,40 @@ def test_guards_would_notice():
     area.raw[GUARD + 16] = 0
     with pytest.raises(AssertionError, match="written behind its end"):
         area.check("area")
+
+
+def test_what_is_wanted_in_one_order_twice_is_copied_once():
+    build, x = Builder(), normal(3, 4)
+    turned = build.input(x.shape).permute((1, 0))
+    total = binary(build, "add", build.contiguous(turned), unary(build, "neg", build.contiguous(turned)))
+    assert [step.kernel.name for step in build.steps].count("copy_strided") == 1
+    again = build.contiguous(build.input(x.shape).permute((1, 0)))  # of another array
+    assert [step.kernel.name for step in build.steps].count("copy_strided") == 2
+    difference = binary(build, "sub", total, again)
+    np.testing.assert_array_equal(evaluate(build, difference, x, x)[0], -x.T)
+
+
+def test_what_was_changed_since_is_copied_again():
+    build = Builder()
+    mean, var, stats, hyper = build.input((2,)), build.input((2,)), build.input((2, 2)), build.input((2,), dtype="f8")
+    repeated = replace(mean, shape=(3, 2), strides=(0, 1))
+    before = build.contiguous(repeated)
+    registry.lowering("running_stats_step")(build, mean, stats, var, hyper)
+    after = build.contiguous(repeated)
+    out = binary(build, "sub", after, before)
+    m, v, s, h = normal(2), normal(2), normal(2, 2), np.array([1.0, 1.0])
+    expected = np.tile(s[0] - m, (3, 1))
+    np.testing.assert_allclose(evaluate(build, out, m, v, s, h)[0], expected, rtol=1e-6)
+
+
+def test_the_copy_of_a_lowering_that_declined_is_not_taken(monkeypatch):
+    monkeypatch.setattr(registry, "_lowerings", dict(registry._lowerings))
+    build, x = Builder(), normal(3, 4)
+    turned = build.input(x.shape).permute((1, 0))
+
+    def copies_and_declines(build, x):
+        build.contiguous(x)
+
+    registry.lowers("copies_and_declines")(copies_and_declines)
+    assert unary(build, "copies_and_declines", turned) is None and not build.steps
+    np.testing.assert_array_equal(evaluate(build, unary(build, "neg", build.contiguous(turned)), x)[0], -x.T)

@@ -17,6 +17,7 @@ FEATURES = cpu.host_features()
 AVX512 = cpu.PATHS["avx512"].features
 CHECKS = ["test_matmul.py::test_gradients", "test_matmul.py::test_any_strides", "test_matmul.py::test_linear",
           "test_conv.py::test_shapes_of_the_nets", "test_pool.py::test_channels_around_a_vector",
+          "test_norm_fused.py::test_as_one_after_the_other", "test_norm_fused.py::test_special_numbers",
           "test_layout.py::test_panels_of_a_matrix_and_of_its_transpose",
           "test_attention.py::test_forward_and_gradient", "test_decoding.py::test_queries_to_a_cache",
           "test_limits.py"]  # fmt: skip

@@ -118,6 +118,9 @@ class Optimizer:
         for i, found in enumerate(moments):
             if found and len(found) < len(self.moment_names):
                 raise ValueError(f"load_state_dict: parameter {i} has only {', '.join(found)}; save the state again")
+        # Moments that were not there yet are zeros; a captured step has arrays of them and wants to keep such.
+        for of_state, mine in zip(moments, self.moments):
+            of_state.update({} if of_state else {name: np.zeros_like(m) for name, m in mine.items()})
         self.step_count, self.lr, self.moments = int(state["step_count"]), float(state["lr"]), moments
 
 

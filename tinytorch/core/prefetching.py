@@ -66,10 +66,11 @@ class _Producer(threading.Thread, Generic[T]):
         with self.changed:
             self.stopped = True
             self.changed.notify()
-        self.join()
+        if threading.current_thread() is not self:  # which it is where the garbage collector runs here
+            self.join()
 
 
-def prefetch(source: Iterator[T], ahead: int = 1) -> Iterator[T]:
+def prefetched(source: Iterator[T], ahead: int = 1) -> Iterator[T]:
     """The items of `source`, in order, up to `ahead` of them waiting while another is made.
 
     An error in the thread is raised here with its traceback, after the items before it. The thread ends with this

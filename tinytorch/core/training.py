@@ -1,15 +1,18 @@
-"""The training loop: Trainer. Schedules are in `core.schedules`, what clips gradients in `core.clipping`."""
+"""The training loop: Trainer.
+
+Left out: schedules (`core.schedules`), clipping (`core.clipping`), what a checkpoint is (`core.checkpoints`).
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from tinytorch.core import checkpoints
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.averaging import EMA
 from tinytorch.core.clipping import clip_grad_norm, clip_grad_value, limits
@@ -19,7 +22,6 @@ from tinytorch.core.optimizers import Optimizer
 from tinytorch.core.schedules import CosineSchedule, OneCycleSchedule
 from tinytorch.core.tensor import Tensor
 from tinytorch.engine import dispatch
-from tinytorch.files import write_atomically
 
 __all__ = [
     "EMA", "BinaryCrossEntropyLoss", "CosineSchedule", "CrossEntropyLoss", "MSELoss", "NonFiniteLoss",
@@ -92,7 +94,7 @@ class Trainer:
         self,
         dataloader: Iterable[tuple[Tensor, ...]],
         accumulation_steps: int = 1,
-        watch: Callable[[int, float], None] | None = None,
+        watch: Callable[[int, float], object] | None = None,
     ) -> float:
         """One pass over the data; gradients of `accumulation_steps` batches make one step. Returns the mean loss.
 
@@ -223,42 +225,72 @@ class Trainer:
             self.model(x)
         return found[0] if found else "all layers are finite, so it is the loss function itself"
 
-    def save_checkpoint(self, path: str | os.PathLike) -> None:
-        """Write model, optimizer and progress to one safetensors file, whole or not at all."""
-        from safetensors.numpy import save as to_bytes
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
 
-        optimizer = self.optimizer.state_dict()
-        arrays = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        arrays.update({f"moment.{k}": v for k, v in optimizer["moments"].items()})
-        progress = {
-            "epoch": self.epoch, "step": self.step, "history": self.history,
-            "lr": optimizer["lr"], "step_count": optimizer["step_count"],
-        }  # fmt: skip
-        arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
-        write_atomically(path, to_bytes(arrays, {"trainer": json.dumps(progress)}))
+    def fit(
+        self,
+        loader: Iterable[tuple[Tensor, ...]],
+        epochs: int,
+        *,
+        checkpoint: str | os.PathLike | None = None,
+        resume: bool = False,
+        after_epoch: Callable[[Trainer], None] | None = None,
+        watch: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """Train until `epochs` epochs are done in all; `watch` as in `train_epoch`.
 
-    def load_checkpoint(self, path: str | os.PathLike) -> None:
+        After each, `after_epoch(self)` is called, to evaluate, say, and then everything is written to the file
+        `checkpoint`, whole or not at all. With `resume`, training first goes on from that file, if there is one: the
+        same call begins and, however it was stopped, continues, and the weights are those of a run never stopped.
+        """
+        if checkpoint is not None:
+            os.makedirs(os.path.dirname(os.path.abspath(checkpoint)), exist_ok=True)
+            if resume and os.path.exists(checkpoint):
+                self.load_checkpoint(checkpoint, loader)
+        elif resume:
+            raise ValueError("Trainer.fit: resume needs to know from where; give it checkpoint, the path of a file")
+        while self.epoch < epochs:
+            self.train_epoch(loader, watch=watch)
+            if after_epoch is not None:
+                after_epoch(self)
+            if checkpoint is not None:
+                self.save_checkpoint(checkpoint, loader)
+
+    def save_checkpoint(self, path: str | os.PathLike, loader: Iterable[tuple[Tensor, ...]] | None = None) -> None:
+        """Write everything that going on bit by bit needs to one safetensors file, whole or not at all.
+
+        That is: weights, buffers, moments, rate and position of the schedule, history, average, random states of layers
+        and of NumPy, and the state of the loader, if it is given. To be called between epochs.
+        """
+        checkpoints.save(path, self.parts(loader))
+
+    def load_checkpoint(self, path: str | os.PathLike, loader: Iterable[tuple[Tensor, ...]] | None = None) -> None:
         """Continue from `save_checkpoint`; a damaged or foreign file raises WeightsError and changes nothing."""
-        from safetensors import SafetensorError, safe_open
+        checkpoints.load(path, self.parts(loader))
 
-        from tinytorch.weights import WeightsError  # here, since weights is built on layers as this module is
-
-        try:
-            with safe_open(path, framework="numpy") as file:
-                progress = json.loads((file.metadata() or {})["trainer"])
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
-            moments = {k.removeprefix("moment."): arrays.pop(k) for k in list(arrays) if k.startswith("moment.")}
-            state = {k.removeprefix("model."): v for k, v in arrays.items()}
-            optimizer = {"step_count": progress["step_count"], "lr": progress["lr"], "moments": moments}
-            epoch, step = int(progress["epoch"]), int(progress["step"])
-            history = {name: [float(value) for value in progress["history"][name]] for name in self.history}
-            before = self.optimizer.state_dict()
-            self.optimizer.load_state_dict(optimizer)
-            try:
-                self.model.load_state_dict(state)
-            except (KeyError, ValueError):
-                self.optimizer.load_state_dict(before)
-                raise
-            self.epoch, self.step, self.history = epoch, step, history
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise WeightsError(f"{path}: not a checkpoint of this model ({error}); save it again") from error
+    def parts(self, loader: Any) -> dict[str, checkpoints.Part]:
+        """What has a state."""
+        if self.ema is not None and self.ema.is_applied:
+            raise RuntimeError(
+                "checkpoint: inside `with ema.applied()` the model has the averaged weights, not its own; do it outside"
+            )
+        known = {id(p) for p in self.model.parameters()}
+        if any(id(p) not in known for p in self.optimizer.params):
+            raise ValueError(
+                "checkpoint: the optimizer trains parameters that are not the model's and would be lost; make them "
+                "part of the model"
+            )
+        parts: dict[str, checkpoints.Part] = {
+            "progress": checkpoints.Progress(self), "model": self.model, "optimizer": self.optimizer,
+            "random": checkpoints.RandomStates(self.model),
+        }  # fmt: skip
+        if self.ema is not None:
+            parts["average"] = self.ema
+        if hasattr(loader, "state_dict"):
+            parts["loader"] = loader
+        elif not isinstance(loader, Sequence | None):
+            raise TypeError(
+                f"checkpoint: loader is a {type(loader).__name__}, of which nobody knows where it stands; give a "
+                "DataLoader, a list of batches, or something with state_dict() and load_state_dict()"
+            )
+        return parts

@@ -27,7 +27,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise DataError(f"{path}: {error}; replace it by the published file") from None
     except BROKEN as error:
         why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         raise DataError(f"{path} cannot be read: {why}; replace it by the published file") from None

@@ -7,14 +7,12 @@ Left out: what is in it; a data set reads its own files.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tinytorch.datasets.transfer import Unfinished, transfer
-from tinytorch.files import alone
+from tinytorch.datasets.mirrors import download, part_of, reason
 
 VARIABLE = "TINYTORCH_DATA"
 
@@ -77,7 +75,7 @@ def fetch(
     for i, file in enumerate(missing):
         target = folder / file.file
         try:
-            download(file, target)
+            download(file.urls, file.size, file.digest, target)
         except OSError as error:
             raise DataError(not_to_be_had(name, missing[i:], root, target, error, instead)) from None
         found[file] = Found(target, file.digest, True)
@@ -145,66 +143,3 @@ def digest_of(path: Path, algorithm: str = "sha256") -> str:
 
 def digest_over(lines: Iterable[str], algorithm: str = "sha256") -> str:
     return f"{algorithm}:{hashlib.new(algorithm, chr(10).join(lines).encode()).hexdigest()}"
-
-
-# -- what has to come --------------------------------------------------------------------------------------------------
-
-
-def download(file: Published, target: Path) -> None:
-    """Bring a file from the first of its addresses that has it. OSError says of each why not.
-
-    Processes that want files of one folder take turns, and one that waited finds what the others brought.
-    """
-    import requests
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    failures = []
-    with alone(target.parent):
-        for url in file.urls:
-            begun = part_of(target).exists()
-            try:
-                try:
-                    return retrieve(url, file, target)
-                except ValueError:
-                    if not begun:
-                        raise
-                    return retrieve(url, file, target)  # its beginning may be what was wrong, and is gone
-            except (requests.RequestException, Unfinished, ValueError) as error:
-                failures.append(f"{url}: {reason(error)}")
-    raise OSError(None, "; ".join(failures))
-
-
-def retrieve(url: str, file: Published, target: Path) -> None:
-    """Bring a file from one address, check its digest, and only then let it appear at `target`.
-
-    ValueError if the digest is another one; nothing of the file is kept then.
-    """
-    import pooch
-
-    def downloader(url: str, output_file: str, _: object) -> None:
-        transfer(url, part_of(target), file.size)
-        os.replace(part_of(target), output_file)
-
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel(logging.WARNING)  # the bar says enough
-    try:
-        pooch.retrieve(url, file.digest, target.name, target.parent, downloader=downloader)
-    finally:
-        logger.setLevel(level)
-
-
-def part_of(target: Path) -> Path:
-    return target.with_name(f"{target.name}.part")
-
-
-def reason(error: Exception) -> str:
-    """Why a download failed, in a few words."""
-    response = getattr(error, "response", None)
-    if response is not None:
-        return f"the server answers {response.status_code} {response.reason}"
-    if isinstance(error, Unfinished):
-        return str(error)
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return "its digest is not the published one, so it was damaged on the way or changed there"

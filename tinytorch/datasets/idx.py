@@ -47,19 +47,16 @@ def mnist(root: str | os.PathLike | None = None) -> Images:
     found = fetch("mnist", FILES, root, placed_may_differ=True, instead=INSTEAD)
 
     def decode() -> tuple[np.ndarray, ...]:
-        shapes = [shape for n in COUNTS for shape in ((n, SIDE, SIDE), (n,))]
-        x_train, y_train, x_test, y_test = (read_idx(here.path, shape) for here, shape in zip(found, shapes))
-        for here, labels in zip(found[1::2], (y_train, y_test)):
-            worst = int(labels.argmax())
-            if labels[worst] > 9:
-                raise DataError(f"{here.path}: image {worst:,} has label {labels[worst]}: labels are 0 to 9")
-        return x_train, y_train, x_test, y_test
+        forms: list[tuple[tuple[int, ...], int]] = []
+        for n in COUNTS:
+            forms += [((n, SIDE, SIDE), 255), ((n,), 9)]
+        return tuple(read_idx(here.path, shape, most) for here, (shape, most) in zip(found, forms))
 
     return images("mnist", tuple("0123456789"), (1, SIDE, SIDE), COUNTS, found, decode)
 
 
-def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The bytes of an idx file, plain or compressed, which must be of this shape. DataError if not."""
+def read_idx(path: Path, shape: tuple[int, ...], most: int = 255) -> np.ndarray:
+    """The bytes of an idx file, plain or compressed: of this shape and up to `most`, or it is a DataError."""
     begin = bytes([0, 0, UNSIGNED_BYTE, len(shape)]) + np.array(shape, ">u4").tobytes()
     size = int(np.prod(shape))
     with reading(path), unpacked(path, len(begin) + size) as stream:
@@ -69,12 +66,15 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         if header[:4] != begin[:4]:
             raise DataError(f"it begins with {header[:4].hex()}, an idx file of such bytes with {begin[:4].hex()}")
         if header != begin:
-            raise DataError(f"it holds {told(header)}, not {told(begin)}")
+            raise DataError(f"it holds {dimensions(header)}, not {dimensions(begin)}")
         content = stream.read()
         if len(content) != size:
             raise DataError(f"it ends after {len(content):,} of {size:,} bytes")
-    return np.frombuffer(content, np.uint8).reshape(shape)
+        values = np.frombuffer(content, np.uint8).reshape(shape)
+        if values.max() > most:
+            raise DataError(f"image {values.argmax():,} has label {values.max()}: labels are 0 to {most}")
+    return values
 
 
-def told(header: bytes) -> str:
+def dimensions(header: bytes) -> str:
     return " x ".join(f"{int.from_bytes(header[at : at + 4], 'big'):,}" for at in range(4, len(header), 4))

@@ -1,6 +1,6 @@
 """One file from one address: with a progress bar, and from where an earlier attempt broke off.
 
-Left out: which address, and whether what arrives is what was meant (`download`).
+Left out: which address, and whether what arrives is what was meant (`mirrors`).
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ def receive(url: str, part: Path, size: int) -> None:
         coming = int(response.headers.get("Content-Length", size - start))
         if start + coming != size:
             raise Unfit(f"the server offers {start + coming:,} bytes, the published file has {size:,}")
-        with part.open("r+b" if start else "wb") as file, progress(tqdm, part, start, size) as bar:
-            file.seek(start)
-            file.truncate()
+        with part.open("ab" if start else "wb") as file, progress(tqdm, part, start, size) as bar:
             try:
                 # As sent: a server that calls a .gz file an encoding must not have it decoded on the way.
                 for chunk in response.raw.stream(CHUNK, decode_content=False):

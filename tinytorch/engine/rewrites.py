@@ -3,7 +3,7 @@
 Batch norm is folded into the weights before it; ReLU and 2 x 2 max pooling become part of the product before them;
 flattening an image for a linear layer becomes a convolution as large as the image, which reads it where it lies; layers
 on integers hand on bytes; and what the next layer pads is laid into its border at once. Left out: capturing
-(`graph.py`), memory and kernels (`plan.py`).
+(`graph.py`), memory and kernels (`plan.py`), what only training steps hold (`norm_rewrites.py`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 from tinytorch.engine.block_sparse import BlockSparse
 from tinytorch.engine.formats import Format, Grid, Int8, along
 from tinytorch.engine.graph import Graph, Node, Value, constant
+from tinytorch.engine.norm_rewrites import POOL, fuse_behind_norm
 
 # Ops whose kernels can end with a ReLU and take a scaled weight: name -> axis of the output channels in the weight.
 WEIGHTED = {"linear": 1, "conv2d": 0}
-POOL = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}  # the pooling that is done on the way out of a product
 
 
 def fuse(graph: Graph) -> None:
@@ -28,6 +28,7 @@ def fuse(graph: Graph) -> None:
     fuse_relu(graph)
     fuse_pool(graph)
     fuse_relu(graph)  # again, for those behind a pooling
+    fuse_behind_norm(graph)
     flatten_as_convolution(graph)
     keep_bytes(graph)
     pad_ahead(graph)

@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinytorch.core.augmentation import ImageTransform
-from tinytorch.core.dataloader import DataLoader, ImageDataset, TensorDataset
+from tinytorch.core.dataloader import DataLoader
 from tinytorch.core.layers import Layer
 from tinytorch.core.optimizers import AdamW
 from tinytorch.core.tensor import Tensor
@@ -27,30 +26,25 @@ Progress = Callable[[int, int], object]
 
 def finetune(
     model: Layer,
-    x: np.ndarray,
-    y: np.ndarray,
+    batches: DataLoader,
     loss: Loss,
     *,
     epochs: int,
     lr: float = 0.003,
-    batch_size: int = 64,
-    seed: int = 0,
-    transform: ImageTransform | None = None,
     threads: int = 1,
     progress: Progress = lambda done, of: None,
 ) -> Layer:
-    """A copy of `model`, trained for `epochs` passes over training data x (N, ...) and y (N, ...), in evaluation mode.
+    """A copy of `model`, trained for `epochs` passes over batches (x, y) of training data, in evaluation mode.
 
-    AdamW, its rate falling from `lr` to a hundredth of it along a cosine; batches are drawn with `seed`. With a
-    `transform`, x are images, uint8 (N, C, H, W), and the model reads what it makes of them. Steps are captured, for up
-    to `threads` threads, whose number changes no result; after each, `progress(done, of)` is called. A weight that is
-    stored sparsely is trained dense under its mask and stored sparsely again. Raises ValueError for quantised weights,
-    no data, a rate that is not positive and less than one epoch; NonFiniteLoss where training breaks down.
+    AdamW, its rate falling from `lr` to a hundredth of it along a cosine. Steps are captured, for up to `threads`
+    threads, whose number changes no result; after each, `progress(done, of)` is called. A weight that is stored
+    sparsely is trained dense under its mask and stored sparsely again. Raises ValueError for quantised weights, no
+    batches, a rate that is not positive and less than one epoch; NonFiniteLoss where training breaks down.
     """
     if epochs < 1 or not lr > 0:
         raise ValueError(f"finetune: epochs is {epochs} and lr is {lr}; choose at least one epoch and a positive rate")
-    if len(x) != len(y) or not len(x):
-        raise ValueError(f"finetune: x is {x.shape}, y is {y.shape}; give as many targets as samples, at least one")
+    if not len(batches):
+        raise ValueError("finetune: the loader has no batches; give at least one sample, or smaller batches")
     changed = copy.deepcopy(model)
     weighted = require_weights("finetune", changed)
     masks: list[tuple[Tensor, np.ndarray]] = []
@@ -64,18 +58,22 @@ def finetune(
 
     optimizer = Masked(changed.parameters(), masks)
     schedule = CosineSchedule(max_lr=lr, min_lr=lr / 100, total_epochs=epochs)
-    data = TensorDataset(x, y) if transform is None else ImageDataset(x, y)
-    batches = DataLoader(data, batch_size, shuffle=True, seed=seed, transform=transform, prefetch=transform is not None)
-    step = None
-    if backend() == "numba":
-        first = x[:batch_size] if transform is None else transform(x[:batch_size])
-        step = compile_step(changed, optimizer, loss, first, y[:batch_size], threads)
+    x, y = first(batches)
+    step = compile_step(changed, optimizer, loss, x, y, threads) if backend() == "numba" else None
     trainer = Trainer(changed, optimizer, loss, schedule, captured=step)
     for _ in range(epochs):
         trainer.train_epoch(batches, watch=lambda rows, loss: progress(trainer.step, epochs * len(batches)))
     for one in weighted:
         one.layer.weight = weight_tensor(smaller(one.layer.weight.data, one))
     return changed.eval()
+
+
+def first(batches: DataLoader) -> tuple[Tensor, ...]:
+    """The batch that comes first, which is still to come afterwards."""
+    state = batches.state_dict()
+    batch = next(iter(batches))
+    batches.load_state_dict(state)
+    return batch
 
 
 class Masked(AdamW):
