@@ -24,15 +24,9 @@ Lowering = Callable[..., "Ref | None"]
 
 # The files that register lowerings, imported when one is first asked for.
 MODULES = (
-<<<<<<< HEAD
-    "matmul", "conv", "pool", "elementwise", "gelu", "dropout", "softmax", "batch_norm", "layer_norm", "reduce",
-    "embedding", "optimizers", "attention", "attention_grad", "decoding", "int8", "sparse", "views", "choosing",
-    "clipping", "binary_cross_entropy", "augment",
-=======
     "matmul", "conv", "pool", "elementwise", "gelu", "dropout", "softmax", "batch_norm", "batch_norm_grad",
     "layer_norm", "reduce", "embedding", "optimizers", "attention", "attention_grad", "decoding", "int8", "sparse",
-    "views", "choosing", "clipping", "binary_cross_entropy",
->>>>>>> real-fusion
+    "views", "choosing", "clipping", "binary_cross_entropy", "augment",
 )  # fmt: skip
 _lowerings: dict[tuple[str, str], Lowering] = {}
 
