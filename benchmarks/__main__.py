@@ -1,7 +1,7 @@
 """`python -m benchmarks`: progress on stderr, tables on stdout, the last line is JSON.
 
-Exit code 0 if all targets are reached, 1 if one is missed or the run failed, 2 for wrong usage or missing peers, 130
-after Ctrl-C.
+Exit code 0 if all targets are reached, 1 if one is missed or the run failed, 2 for wrong usage, missing peers or
+missing data, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from tqdm import tqdm
 from benchmarks import libraries
 
 GROUPS = ("kernels", "sparse", "inference", "training", "transformer", "overhead")
+ACCURACY = "accuracy"  # only where it is asked for: it takes a quarter of an hour, and CIFAR-10
+GROUPS_HELP = f"of {', '.join(GROUPS)} (default: all of these), or {ACCURACY}, with the most threads asked for"
 EXAMPLES = """examples:
   python -m benchmarks                              everything, some minutes
   python -m benchmarks kernels inference --quick    a first impression of two groups
   python -m benchmarks training --threads 2         one number of threads
+  python -m benchmarks accuracy --plot out          CIFAR-10 to 75 %, in a quarter of an hour
   python -m benchmarks --json out.json --plot out   keep raw times, draw plots
 """
 
@@ -36,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    command.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (default: all)")
+    command.add_argument("groups", nargs="*", metavar="GROUP", help=GROUPS_HELP)
     command.add_argument("--quick", action="store_true", help="fewer shapes, shorter blocks, no torch.compile")
     command.add_argument("--threads", default="1,2", metavar="N,N", help="numbers of threads (default: 1,2)")
     command.add_argument("--json", type=Path, metavar="FILE", help="write all times there")
@@ -60,11 +63,11 @@ def measure(groups: Sequence[str], threads: Sequence[int], quick: bool) -> list[
     """Results of all cases."""
     from importlib import import_module
 
-    from benchmarks import overhead
+    from benchmarks import accuracy, overhead
     from benchmarks.contest import FULL, QUICK, Contest
 
     effort, results = QUICK if quick else FULL, []
-    for count in threads:
+    for count in threads if set(groups) & set(GROUPS) else ():
         cases = [
             case
             for group in GROUPS if group in groups
@@ -80,6 +83,8 @@ def measure(groups: Sequence[str], threads: Sequence[int], quick: bool) -> list[
             if with_imports:
                 bar.set_postfix_str("imports")
                 results.append(overhead.imports(list(libraries.FILES), quick, bar.update))
+    if ACCURACY in groups:
+        results.append(accuracy.measure(threads[-1], quick))
     return results
 
 
@@ -87,11 +92,12 @@ def show(results: Sequence[Any], targets: Sequence[Any]) -> None:
     """Print all tables."""
     from benchmarks import sparse, table
 
-    for group in GROUPS:
+    summaries = {sparse.GROUP: sparse.summary, ACCURACY: table.accuracy_table}
+    for group in (*GROUPS, ACCURACY):
         for threads in sorted({result.threads for result in results}):
             part = [r for r in results if r.case.group == group and r.threads == threads]
             if part:
-                text = (sparse.summary if group == sparse.GROUP else table.group_table)(part)
+                text = summaries.get(group, table.group_table)(part)
                 print(f"\n{group}, {threads} thread{'s' * (threads > 1)}\n\n{text}")
     if gains := table.cache_table(results):
         print(f"\n{gains}")
@@ -124,19 +130,24 @@ def run(options: argparse.Namespace, threads: Sequence[int]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    from tinytorch.datasets import DataError
+
     command = parser()
     options = command.parse_args(argv)
-    unknown = [group for group in options.groups if group not in GROUPS]
-    if unknown:
-        command.error(f"unknown group {', '.join(unknown)}; known: {', '.join(GROUPS)}")
+    groups, known = set(options.groups or GROUPS), (*GROUPS, ACCURACY)
+    if unknown := [group for group in options.groups if group not in known]:
+        command.error(f"unknown group {', '.join(unknown)}; known: {', '.join(known)}")
     try:
         threads = thread_counts(options.threads)
     except ValueError as error:
         command.error(str(error))
-    if absent := libraries.missing():
+    if absent := libraries.missing([libraries.TORCH] if groups == {ACCURACY} else libraries.FILES):
         command.error(f"the peers are missing: {', '.join(absent)}; install them with: {libraries.INSTALL}")
     try:
         return run(options, threads)
+    except DataError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
     except (OSError, RuntimeError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1

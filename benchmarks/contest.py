@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +26,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from benchmarks.accuracy_work import Training
 from benchmarks.libraries import FILES, NUMPY, Made, Unavailable
 from benchmarks.quiet import Watch
 from benchmarks.transformer_work import TransformerWork
@@ -31,7 +34,7 @@ from benchmarks.work import Work as OtherWork
 from mlperf.worker import environment
 from profiler.samples import Runner, stopwatch, turns, without_gc
 
-Work = OtherWork | TransformerWork
+Work = OtherWork | TransformerWork | Training
 Check = Literal["f32", "int8", "none"]
 F32_BOUND = 1e-4  # largest difference over largest value
 INT8_DECIBELS, INT8_AGREEMENT = 20.0, 0.98  # signal over quantisation noise, or the same likeliest class
@@ -131,6 +134,8 @@ FULL, QUICK = Effort(rounds=7, block_ns=20_000_000), Effort(rounds=3, block_ns=5
 
 def serve(connection: Connection, package: str, threads: int) -> None:
     """Make work ready and time blocks of it, as told, until told to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who tells
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # in the middle of work, and yet cleaned up
     implementations: dict[tuple[type, str], Any] = {}
     for name in FILES[package]:
         module = import_module(f"benchmarks.libraries.{name}")
@@ -145,10 +150,13 @@ def serve(connection: Connection, package: str, threads: int) -> None:
                 answer = make(implementations, runners, work, variant, threads)
             case ("calibrate", variant, block_ns):
                 answer = calibrate(runners[variant][0], block_ns)
-            case ("block", variant, inner):
+            case ("block", variant, inner, settle):
                 runner, made = runners[variant]
                 with without_gc():
-                    answer = runner.block(inner).wall_ns / inner / made.per_run
+                    answer = runner.block(inner, settle).wall_ns / inner / made.per_run
+            case ("tell", variant):
+                _, made = runners[variant]
+                answer = made.tell and made.tell()
             case ("peak", variant):
                 _, made = runners[variant]
                 with made.around():
@@ -233,10 +241,12 @@ class Process:
             raise RuntimeError(f"benchmarks: the process of {self.package} ended; its last words are above") from None
         raise RuntimeError(f"benchmarks: the process of {self.package} was silent for {TIMEOUT_S:g} s")
 
-    def end(self) -> None:
-        """Let it go by itself, so that it cleans up; kill it if it does not."""
+    def end(self, patience_s: float = PATIENCE_S) -> None:
+        """Let it go by itself, so that it cleans up; after so many seconds break its work off; at last kill it."""
         with suppress(OSError, EOFError):
             self.connection.send("end")
+        self.process.join(patience_s)
+        self.process.terminate()
         self.process.join(PATIENCE_S)
         self.process.kill()
         self.process.join()
@@ -253,9 +263,13 @@ class Contest:
     def __enter__(self) -> Contest:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for process in self.processes.values():
-            process.end()
+            process.end(0 if kind else PATIENCE_S)
+
+    def watch(self) -> Watch:
+        """What everybody but the contest's processes uses from now on."""
+        return Watch([process.process.pid for process in self.processes.values() if process.process.pid])
 
     def run(self, case: Case, progress: Callable[[], object] = lambda: None) -> Result:
         """Check all contestants, then time those that are right. `progress` is called after each round."""
@@ -268,9 +282,9 @@ class Contest:
         }
         wanted = case.rounds(self.effort)
         rounds: list[tuple[float, dict[Contestant, float]]] = []
-        watch = Watch([process.process.pid for process in self.processes.values() if process.process.pid])
+        watch = self.watch()
         for order in turns(entered, 2 * wanted):
-            times = {each: self.processes[each.package].ask("block", each.variant, inner[each]) for each in order}
+            times = {each: self.processes[each.package].ask("block", each.variant, inner[each], True) for each in order}
             rounds.append((watch.lap(), times))
             if len(rounds) <= wanted:
                 progress()
@@ -296,7 +310,9 @@ class Contest:
             if each.package not in self.processes:
                 result.failed[str(each)] = "not installed"
                 continue
-            kind, answer = self.processes[each.package].ask("make", case.work, each.variant)
+            kind, answer = "answer", right
+            if each != case.reference:
+                kind, answer = self.processes[each.package].ask("make", case.work, each.variant)
             wrong = answer if kind == "failed" else difference(answer, right, each.check)
             if wrong:
                 result.failed[str(each)] = wrong

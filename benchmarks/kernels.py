@@ -12,7 +12,7 @@ from benchmarks.work import Conv, Gemm, Part
 
 GROUP = "kernels"
 GEMMS = (64, 128, 256, 512, 1024)
-SHAPES = ((1, 16, 8), (16, 32, 4), (3, 64, 32), (64, 128, 16))  # channels, filters, size, of cnn and cifar_cnn
+SHAPES = ((1, 16, 8), (16, 32, 4), (3, 64, 32), (64, 128, 16))  # channels, filters, size, of cnn and cnn-cifar10
 BATCHES = (1, 64, 128)
 GRADIENTS: tuple[Part, ...] = ("input grad", "weight grad")
 GRADIENT_BATCH = 128

@@ -1,4 +1,6 @@
-"""Two drawings: how far each target is, and times of all contestants as multiples of ours. Readable without colour."""
+"""Three drawings, readable without colour: how far each target is, times of all contestants as multiples of ours, and
+accuracies on their way up.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.accuracy import Race, races
 from benchmarks.contest import Result
 from benchmarks.table import is_ours
 from benchmarks.targets import Target
 from profiler.palette import BLUE, INK
-from profiler.units import figures
+from profiler.units import duration, figures
 
 UNFILLED = {"color": "white", "edgecolor": INK, "hatch": "////"}
 MARKERS = "osD^vPX*"
+LINES = ("-", "--")
 ROW_INCHES = 0.24
 
 
@@ -25,7 +29,10 @@ def draw(results: Sequence[Result], targets: Sequence[Target], folder: Path) -> 
     """Write the PNG files into `folder`, made if need be; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, figure in (("targets", targets_figure(targets)), ("times", times_figure(results))):
+    figures = {
+        "targets": targets_figure(targets), "times": times_figure(results), "accuracy": accuracy_figure(races(results)),
+    }  # fmt: skip
+    for name, figure in figures.items():
         if figure is not None:
             paths.append(folder / f"benchmarks_{name}.png")
             figure.savefig(paths[-1], dpi=150)
@@ -87,4 +94,33 @@ def times_figure(results: Sequence[Result]) -> Figure | None:
         axes.plot(*zip(*points), marker, color=INK, mfc="none" if marker in "sDv" else INK, markersize=5, label=name)
     axes.axvline(1, color=INK, linewidth=1.2)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, fontsize=8, frameon=False, borderaxespad=3)
+    return figure
+
+
+def accuracy_figure(races: Sequence[Race]) -> Figure | None:
+    """Accuracy over seconds of training, a point for each epoch, and where each contestant reaches the goal."""
+    known = [race for race in races if race.laps]
+    if not known:
+        return None
+    figure = Figure(figsize=(8, 4.5 * len(known)), layout="constrained")
+    for axes, race in zip(figure.subplots(len(known), squeeze=False)[:, 0], known):
+        for height, (name, marker, line) in enumerate(zip(race.laps, MARKERS, LINES)):
+            ns, accuracies = zip(*race.curve(name))
+            axes.plot(np.array(ns) / 1e9, accuracies, line + marker, color=INK, mfc="white", markersize=5, label=name)
+            if (reached := race.reached(name)) is not None:
+                epoch, when = reached
+                axes.axvline(when / 1e9, color=INK, linewidth=0.8, linestyle=line)
+                place, text = (when / 1e9, 0.02 + 0.05 * height), f" {duration(when)}, epoch {epoch}"
+                axes.annotate(text, place, xycoords=axes.get_xaxis_transform(), fontsize=8, color=INK)
+        if race.training.goal is not None:
+            axes.axhline(race.training.goal, color=BLUE, linewidth=1.2)
+        axes.set_title(f"{race.case} ({race.threads} thr.)", fontsize=11, color=INK)
+        axes.set_xlabel("seconds of training", fontsize=9)
+        axes.set_ylabel("accuracy on the test part", fontsize=9)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.tick_params(labelsize=8)
+        axes.set_xlim(left=0)
+        axes.grid(color="#dddddd")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="upper left", fontsize=8, frameon=False)
     return figure

@@ -19,7 +19,7 @@ GROUP = "sparse"
 KEPT = (100, 75, 50, 25, 10)  # percent
 LAYERS: tuple[Affine | Conv, ...] = (
     Affine(512, 512, 1), Affine(512, 512, 64),
-    Conv(64, 128, 16, 1), Affine(8192, 128, 1), Affine(8192, 128, 64),  # of cifar_cnn
+    Conv(64, 128, 16, 1), Affine(8192, 128, 1), Affine(8192, 128, 64),  # of cnn-cifar10
     Affine(64, 64, 1), Conv(16, 32, 4, 1), Affine(128, 10, 1),  # of mlp and cnn
 )  # fmt: skip
 

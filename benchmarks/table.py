@@ -9,6 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmarks import kernels, transformer
+from benchmarks.accuracy import Race, races
 from benchmarks.contest import QUIET_CORES, Contestant, Result, Spread
 from benchmarks.libraries import OURS
 from benchmarks.targets import Target, fraction
@@ -89,6 +90,41 @@ def cache_table(results: Sequence[Result]) -> str:
     return tabulate(rows, headers, colalign=("right",) * 3, disable_numparse=True) if rows else ""
 
 
+def accuracy_table(results: Sequence[Result]) -> str:
+    """How races went: a line for each contestant; below, what the columns count, and why a contestant is missing."""
+    rows, notes = [], []
+    for race in races(results):
+        ours = race.quickest([str(each) for each in race.case.contestants if is_ours(each)])
+        for i, (name, laps) in enumerate(race.laps.items()):
+            ratio = race.ratio(name, ours) if ours and name != ours else None
+            waiting = laps[-1].waited_ns / sum(race.times_ns[name])
+            tests = duration(sum(lap.tested_ns for lap in laps))
+            rows.append((
+                str(race.case) if i == 0 else "", name, duration(race.median_ns(name)), spread(ratio),
+                *arrival(race, name), f"{laps[-1].accuracy:.2%}", f"{waiting:.2%}", tests,
+            ))  # fmt: skip
+        if (goal := race.training.goal) is not None:
+            notes.append(f"goal: {goal:.0%} of {race.training.tested:,} test images")
+        notes += [f"{race.case}, {name}: {why}" for name, why in race.failed.items()]
+    headers = ("training", "by", "epoch", "epoch / ours", "goal in", "after", "and start", "end", "waiting", "tests")
+    align = ("left", "left", *["right"] * (len(headers) - 2))
+    legend = (
+        "epoch: median; goal in: the first epoch whose test reaches it; after: training until then; and start: with\n"
+        "building, capturing and a first step; end: accuracy after the last epoch; waiting: for batches, of all\n"
+        "training; tests: after all epochs, in no other column"
+    )
+    return "\n".join([tabulate(rows, headers, colalign=align, disable_numparse=True), legend, *notes])
+
+
+def arrival(race: Race, name: str) -> tuple[str, str, str]:
+    """The epoch in which the goal is reached, the time until then without and with the start."""
+    reached = race.reached(name)
+    if reached is None:
+        return "-" if race.training.goal is None else "never", "-", "-"
+    epoch, ns = reached
+    return f"epoch {epoch}", duration(ns), duration(ns + race.start_ns(name))
+
+
 def target_table(targets: Sequence[Target]) -> str:
     """All targets, reached or not."""
     rows = [
@@ -127,6 +163,7 @@ def document(results: Sequence[Result], targets: Sequence[Target], machine: dict
                 "peak_bytes": result.peak_bytes,
                 "others_cores": [round(cores, 3) for cores in result.others_cores],
                 "repeated": result.repeated,
+                **(result.told() if isinstance(result, Race) else {}),
             }
             for result in results
         ],

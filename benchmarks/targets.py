@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from benchmarks import inference, kernels, overhead, sparse, training, transformer
+from benchmarks import accuracy, inference, kernels, overhead, sparse, training, transformer
 from benchmarks.contest import Contestant, Result, Spread
 from benchmarks.transformer_work import Attention
 from benchmarks.work import Blocked, Conv, Gemm, Net, TrainingStep
 
 LIMIT_SHARE, BEST_PEER, TWO_THREADS, INT8_GAIN = 0.85, 1.0, 1.8, 3.0
-LATENCY_ONNX = {"perceptron": 3.0, "xor": 3.0, "mlp": 3.0, "cnn": 2.0, "cifar_cnn": 1.3}
+LATENCY_ONNX = {"perceptron": 3.0, "xor": 3.0, "mlp": 3.0, "cnn": 2.0, "cnn-cifar10": 1.3}
 LATENCY_TORCH = {"perceptron": 10.0, "xor": 10.0, "mlp": 10.0}
 THROUGHPUT_FLOAT, THROUGHPUT_INT8 = 1.0, 1.2
-TRAINING = {"mlp": 2.0, "mnist_mlp": 1.2, "cifar_cnn": 1.5}
+TRAINING = {"mlp": 2.0, "mlp-mnist": 1.2, "cnn-cifar10": 1.5}
 TRAINING_THREADS = 2
+ACCURACY = 1.5
 QUARTER, QUARTER_GAIN = 25, 1.0
 CHAIN = 1.0
 GPT_STEP, TOKEN_TORCH, TOKEN_ONNX, LONG_ATTENTION, LINEAR_MEMORY = 1.2, 3.0, 1.5, 1.0, 1.0
@@ -147,6 +148,18 @@ def of_training(results: Sequence[Result]) -> list[Target]:
     return found
 
 
+def of_accuracy(results: Sequence[Result]) -> list[Target]:
+    """The time of an epoch, and the time to the goal where the race has one."""
+    found: list[Target] = []
+    for race in accuracy.races(results):
+        measure = against([accuracy.TORCH_EAGER], [accuracy.CAPTURED])
+        found += worst(f"{accuracy.NET}, an epoch: torch eager / ours", ACCURACY, [race], measure)
+        if race.training.goal is not None:
+            name = f"{accuracy.NET} to {race.training.goal:.0%}: torch eager / ours"
+            found += worst(name, ACCURACY, [race], accuracy.time_to_goal)
+    return found
+
+
 def of_transformer(results: Sequence[Result]) -> list[Target]:
     """A GPT's step and its single tokens, attention's time, and that its memory grows no faster than the tokens."""
     ours = [r for r in results if r.case.group == transformer.GROUP]
@@ -188,5 +201,5 @@ def of_overhead(results: Sequence[Result]) -> list[Target]:
 
 def evaluate(results: Sequence[Result]) -> list[Target]:
     """All targets that these results speak of."""
-    parts = (of_kernels, of_sparse, of_inference, of_training, of_transformer, of_overhead)
+    parts = (of_kernels, of_sparse, of_inference, of_training, of_transformer, of_overhead, of_accuracy)
     return [target for part in parts for target in part(results)]

@@ -7,7 +7,7 @@ from benchmarks.libraries import NUMPY, OURS, TORCH
 from benchmarks.work import TrainingStep
 
 GROUP = "training"
-STEPS = (TrainingStep("mlp", 32), TrainingStep("mnist_mlp", 128), TrainingStep("cifar_cnn", 128))
+STEPS = (TrainingStep("mlp", 32), TrainingStep("mlp-mnist", 128), TrainingStep("cnn-cifar10", 128))
 
 EAGER, TORCH_EAGER, NUMPY_EAGER = (Contestant(library, "eager") for library in (OURS, TORCH, NUMPY))
 CAPTURED = Contestant(OURS, "captured")
@@ -17,6 +17,6 @@ OURS_ALL = (EAGER, CAPTURED)
 def cases(threads: int, quick: bool) -> list[Case]:
     """What is compared with so many threads; NumPy would take seconds for the last one."""
     return [
-        Case(GROUP, work, (*OURS_ALL, TORCH_EAGER, *(() if work.name == "cifar_cnn" else (NUMPY_EAGER,))))
+        Case(GROUP, work, (*OURS_ALL, TORCH_EAGER, *(() if work.name == "cnn-cifar10" else (NUMPY_EAGER,))))
         for work in (STEPS[:2] if quick else STEPS)
     ]

@@ -21,9 +21,9 @@ from tinytorch.engine.block_sparse import as_weight, by_channels, spread, summed
 from tinytorch.engine.dispatch import use_backend
 
 KERNEL_SIZE, PADDING = 3, 1  # of all convolutions here
-NETS = ("perceptron", "xor", "mlp", "mnist_mlp", "cnn", "cifar_cnn")
+NETS = ("perceptron", "xor", "mlp", "mlp-mnist", "cnn", "cnn-cifar10")
 DATA = {"perceptron": "clusters", "xor": "xor", "mlp": "digits", "cnn": "digits-images"}
-SHAPES = {"mnist_mlp": (784,), "cifar_cnn": (3, 32, 32)}
+SHAPES = {"mlp-mnist": (784,), "cnn-cifar10": (3, 32, 32)}
 STATISTICS_BATCHES = 20  # that batch norm sees before the net is used
 QUERIES = 256  # inputs that exist for a net
 LEARNING_RATE = 0.01
@@ -209,7 +209,9 @@ def untrained(name: str) -> Sequential:
     state = np.random.get_state()
     np.random.seed(0)
     try:
-        return getattr(models, name)()
+        model = models.MODELS[name]()
+        assert isinstance(model, Sequential)
+        return model
     finally:
         np.random.set_state(state)
 
@@ -223,7 +225,7 @@ def trained(name: str) -> Sequential:
         return reference
     model = untrained(name)
     with use_backend("numpy"):  # batch norm needs statistics
-        for i in range(STATISTICS_BATCHES if name == "cifar_cnn" else 0):
+        for i in range(STATISTICS_BATCHES if name == "cnn-cifar10" else 0):
             model(Tensor(numbers(16, *SHAPES[name], seed=i)))
     model.eval()
     return model

@@ -136,7 +136,7 @@ def loop() -> Any:
             memory.keep_freed_memory()
             module: Any = import_module("kernels.loop")
         if numba.threading_layer() == "workqueue":  # ends the process if two threads launch at once
-            module.execute, module.call = _waiting(module.execute), _waiting(module.call)
+            module.execute, module.call = _waiting(module.execute, 3), _waiting(module.call, 1)
     return sys.modules["kernels.loop"]
 
 
@@ -147,7 +147,7 @@ def timed_loop() -> Any:
         with _lock, _notice("the timed loop"):
             module: Any = import_module("kernels.timed")
         if numba.threading_layer() == "workqueue":
-            module.execute = _waiting(module.execute)
+            module.execute = _waiting(module.execute, 3)
     return sys.modules["kernels.timed"]
 
 
@@ -168,10 +168,13 @@ def array_objects_are_known() -> bool:
 _turn = threading.Lock()
 
 
-def _waiting(function: Callable[..., None]) -> Callable[..., None]:
+def _waiting(function: Callable[..., None], threads_at: int) -> Callable[..., None]:
     def run(*arguments: int) -> None:
-        with _turn:
-            function(*arguments)
+        if arguments[threads_at] == 1:
+            function(*arguments)  # which launches nothing
+        else:
+            with _turn:
+                function(*arguments)
 
     return run
 

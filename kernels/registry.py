@@ -26,7 +26,7 @@ Lowering = Callable[..., "Ref | None"]
 MODULES = (
     "matmul", "conv", "pool", "elementwise", "gelu", "dropout", "softmax", "batch_norm", "batch_norm_grad",
     "layer_norm", "reduce", "embedding", "optimizers", "attention", "attention_grad", "decoding", "int8", "sparse",
-    "views", "choosing", "clipping", "binary_cross_entropy",
+    "views", "choosing", "clipping", "binary_cross_entropy", "augment",
 )  # fmt: skip
 _lowerings: dict[tuple[str, str], Lowering] = {}
 

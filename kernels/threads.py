@@ -8,6 +8,7 @@ has one thread.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ SPIN_COUNT = "10000"
 
 config: Any = numba.config
 _threads = config.NUMBA_NUM_THREADS
+_alone: set[int] = set()  # Python's threads inside of `alone`
 
 
 def set_num_threads(n: int, blas: int = 1) -> int:
@@ -61,6 +63,23 @@ def exactly(n: int) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Kernels that this thread of Python calls inside the block run on it and on no other.
+
+    For work beside other work: OpenMP makes a pool for every thread that launches, and two pools on the same cores wait
+    for one another in spells of milliseconds.
+    """
+    me = threading.get_ident()
+    within = me in _alone
+    _alone.add(me)
+    try:
+        yield
+    finally:
+        if not within:
+            _alone.remove(me)
+
+
 def prepare() -> None:
     """To be called before kernels run: a short spin for the OpenMP pool unless the user chose; BLAS gets one thread."""
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -70,7 +89,7 @@ def prepare() -> None:
 
 def get_num_threads() -> int:
     """How many threads kernels may use."""
-    return _threads
+    return 1 if _alone and threading.get_ident() in _alone else _threads
 
 
 def layer() -> str:

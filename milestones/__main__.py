@@ -1,6 +1,7 @@
 """`python -m milestones list` and `run`: each milestone in its own process, a table at the end, the last line JSON.
 
-Exit code 0 only if all claims are met, 1 if one is not or a run failed, 2 for something unknown, 130 after Ctrl-C.
+Exit code 0 only if all claims are met, 1 if one is not or a run failed, 2 for something unknown or data that are
+missing, 130 after Ctrl-C. With `run all`, a script whose data are missing is skipped, and the others decide.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ EXAMPLES = """examples:
   python -m milestones run 5 --quick --no-report   options behind the number are the script's
   python -m milestones run all --quick             all of them, trained and measured briefly
 
-exit code: 0 all claims are met, 1 one is not or a run failed, 2 something unknown, 130 after Ctrl-C
+exit code: 0 all claims are met, 1 one is not or a run failed, 2 something unknown or data missing, 130 after Ctrl-C;
+of all, those whose data are missing are skipped
 """
-INTERRUPTED = 130
+NO_DATA, INTERRUPTED = 2, 130
 PATIENCE_S = 30  # for a script to end after Ctrl-C
 
 
@@ -46,6 +48,11 @@ class Outcome(NamedTuple):
         return self.code == 0 and self.line.get("met") is True
 
     @property
+    def skipped(self) -> bool:
+        """Whether nothing was done, since data are missing."""
+        return self.code == NO_DATA and "needs" in self.line
+
+    @property
     def claim(self) -> str:
         """As the script says it: with --quick it may have done another task."""
         return str(self.line.get("claim", self.entry.claim.claim))
@@ -55,8 +62,8 @@ class Outcome(NamedTuple):
         """What was reached, in the script's words, or why nothing was."""
         if "verdict" in self.line:
             return str(self.line["verdict"])
-        if "needs" in self.line:
-            return f"needs {self.line['needs']}"
+        if self.skipped:
+            return f"needs {self.line['needs']}; see above"
         return f"failed (exit code {self.code}); see above"
 
 
@@ -101,9 +108,10 @@ def stop(started: subprocess.Popen) -> None:
 def table(outcomes: Sequence[Outcome]) -> str:
     """What each claims, what it reached, how long its process ran, and whether the claim is met."""
     rows = [
-        (one.entry.name, one.claim, one.reached, f"{one.seconds:.1f}", "yes" if one.met else "NO")
+        (one.entry.name, one.claim, one.reached, f"{one.seconds:.1f}",
+         "yes" if one.met else "skipped" if one.skipped else "NO")
         for one in outcomes
-    ]
+    ]  # fmt: skip
     headers = ("milestone", "claim", "reached", "seconds", "met")
     align = ("left", "left", "left", "right", "left")
     widths = [None, CLAIM_WIDTH * 2 // 3, CLAIM_WIDTH * 2 // 3, None, None]
@@ -114,6 +122,7 @@ def last_line(outcomes: Sequence[Outcome]) -> str:
     """The table for programs; what the scripts' own last lines say in full is not repeated."""
     return json.dumps({
         "met": all(one.met for one in outcomes),
+        "skipped": sum(one.skipped for one in outcomes),
         "milestones": [
             {"number": one.entry.number, "script": one.entry.path.name, "claim": one.claim,
              "reached": one.reached, "met": one.met, "exit_code": one.code, "seconds": round(one.seconds, 1)}
@@ -175,7 +184,15 @@ def main(argv: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
         print(f"\nmilestones: interrupted, {len(outcomes)} of {len(todo)} done", file=sys.stderr)
         return INTERRUPTED
     print(f"\n{table(outcomes)}\n{last_line(outcomes)}", flush=True)
-    return 0 if all(outcome.met for outcome in outcomes) else 1
+    return exit_code(outcomes)
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """That of those which were not skipped; with nothing else, that data are missing."""
+    done = [outcome for outcome in outcomes if not outcome.skipped]
+    if not done:
+        return NO_DATA
+    return 0 if all(outcome.met for outcome in done) else 1
 
 
 if __name__ == "__main__":

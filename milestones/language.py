@@ -22,13 +22,13 @@ from tinytorch.core.tensor import Tensor
 from tinytorch.core.training import CosineSchedule, Trainer
 from tinytorch.core.transformer import GPT
 from tinytorch.engine.dispatch import backend
-from tinytorch.models import Recipe
+from tinytorch.recipes import Language
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 AT_ONCE = 64  # sequences that are predicted together: few enough for what lies between the layers to stay in the cache
 
 
-def trainer(model: GPT, how: Recipe, steps: int, loss_fn: Loss, x: np.ndarray, y: np.ndarray) -> Trainer:
+def trainer(model: GPT, how: Language, steps: int, loss_fn: Loss, x: np.ndarray, y: np.ndarray) -> Trainer:
     """A trainer for single steps on batches like x, y. With compiled kernels its step is captured, on all cores."""
     schedule = CosineSchedule(how.max_lr, how.min_lr, steps, min(how.warmup, steps - 1))
     optimizer = AdamW(model.parameters(), how.max_lr, how.betas, weight_decay=how.weight_decay)

@@ -5,14 +5,14 @@ Each function draws into matplotlib axes; figures are made without a window syst
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from milestones.run import Curve
 from milestones.sweeps import LAST, SHOWN, Swept
@@ -75,11 +75,29 @@ def loss_curve(
     for (name, values), (colour, style) in zip(losses.items(), styles):
         axes.plot(range(1, len(values) + 1), values, style, color=colour, linewidth=1.8, label=name)
     axes.set(title=title, xlabel="epoch", ylabel="mean loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if len(losses) > 1:
         axes.legend(fontsize=9, frameon=False)
+
+
+def accuracy_curve(axes: Axes, accuracies: Sequence[float], title: str, required: float | None = None) -> None:
+    """Accuracy in per cent after each epoch, the last one written beside it; and what is required of the test part."""
+    percent = [100 * accuracy for accuracy in accuracies]
+    if required is not None:
+        axes.axhline(100 * required, color=INK, linestyle=":", linewidth=1.2)
+        axes.annotate(f"required of the test part: {required:.0%}", (len(percent), 100 * required), (0, -4),
+                      textcoords="offset points", ha="right", va="top", fontsize=9, color=INK)  # fmt: skip
+    axes.plot(range(1, len(percent) + 1), percent, "o-", color=ORANGE, linewidth=1.8, markersize=4)
+    axes.annotate(f"{percent[-1]:.1f}", (len(percent), percent[-1]), (0, 6), textcoords="offset points", ha="center",
+                  fontsize=9, color=INK)  # fmt: skip
+    axes.set(title=title, xlabel="epoch", ylabel="right, %")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(y=0.1)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def step_curve(axes: Axes, curve: Curve, smooth: int, required: float | None = None) -> None:
@@ -111,6 +129,20 @@ def attention_map(axes: Axes, weights: np.ndarray, rows: Sequence[str], columns:
     return image
 
 
+def class_accuracies(axes: Axes, shares: Mapping[str, float], title: str) -> None:
+    """A point for each class, from top to bottom: what part of its images is recognised, in per cent."""
+    names, percent = list(shares)[::-1], [100 * share for share in shares.values()][::-1]
+    axes.plot(percent, names, "o", color=BLUE, markersize=7)
+    for i, value in enumerate(percent):
+        axes.annotate(f"{value:.1f}", (value, i), (8, 0), textcoords="offset points", va="center", fontsize=9,
+                      color=INK)  # fmt: skip
+    axes.set(title=title, xlabel="right, %")
+    axes.margins(x=0.15)
+    axes.grid(axis="y", alpha=0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def bars(axes: Axes, values: dict[str, float], title: str, unit: str) -> None:
     """A bar for each name, from left to right, with its value at the end."""
     names = list(values)[::-1]
@@ -129,17 +161,23 @@ def entropy(smoothing: float, classes: int) -> float:
     return float(-(target * np.log(target, where=target > 0, out=np.zeros(classes))).sum())
 
 
-def confusion_matrix(axes: Axes, truth: np.ndarray, predicted: np.ndarray, classes: int, title: str) -> None:
-    """How many of each class (row) were taken for which (column); mistakes stand out, whatever their number."""
+def confusion_matrix(axes: Axes, truth: np.ndarray, predicted: np.ndarray, names: Sequence[str], title: str) -> None:
+    """How many of each class (row) were taken for which (column); mistakes stand out, the commonest most."""
+    classes = len(names)
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (truth, predicted), 1)
     hits = np.eye(classes, dtype=bool)
-    shade = np.where(hits, 0.25, np.where(counts > 0, 0.85, 0.5))
+    most = max(counts[~hits].max(), 1)
+    shade = np.where(hits, 0.25, np.where(counts > 0, 0.55 + 0.45 * counts / most, 0.5))
     axes.imshow(shade, cmap=PROBABILITY, vmin=0, vmax=1)
     for i, j in zip(*np.nonzero(counts)):
-        weight = "normal" if i == j else "bold"
+        weight = "bold" if i != j and 2 * counts[i, j] > most else "normal"
         axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=INK, fontweight=weight)
-    axes.set(title=title, xlabel="predicted", ylabel="digit", xticks=range(classes), yticks=range(classes))
+    axes.set(title=title, xlabel="predicted", ylabel="what it is")
+    axes.set_xticks(range(classes), names)
+    if max(map(len, names)) > 2:
+        axes.tick_params(axis="x", labelrotation=90)
+    axes.set_yticks(range(classes), names)
     axes.hlines(np.arange(1, classes) - 0.5, -0.5, classes - 0.5, color="#dddddd", linewidth=0.6)
     axes.vlines(np.arange(1, classes) - 0.5, -0.5, classes - 0.5, color="#dddddd", linewidth=0.6)
     axes.tick_params(length=0)
@@ -147,14 +185,16 @@ def confusion_matrix(axes: Axes, truth: np.ndarray, predicted: np.ndarray, class
 
 
 def tiles(axes: Axes, images: np.ndarray, labels: list[str], columns: int, title: str) -> None:
-    """Small grey images (N, H, W) in a grid, dark to light as their values, each with its label below."""
-    step_y = 1.3 if any(labels) else 1.15
+    """Small images in a grid, each with its label below: grey (N, H, W), dark to light as their values, or in colours
+    (N, H, W, 3), each channel 0 to 1.
+    """
+    step_y = 1.15 + 0.2 * max((label.count("\n") + 1 for label in labels if label), default=0)
     low, high = (images.min(), images.max()) if images.size else (0, 1)
     for i, (image, label) in enumerate(zip(images, labels)):
         left, top = (i % columns) * 1.15, (i // columns) * step_y
         axes.imshow(image, extent=(left, left + 1, top + 1, top), cmap="gray", vmin=low, vmax=high)
         axes.plot(left + np.array([0, 1, 1, 0, 0]), top + np.array([0, 0, 1, 1, 0]), color="#999999", linewidth=0.8)
-        axes.text(left + 0.5, top + 1.04, label, ha="center", va="top", fontsize=9, color=INK)
+        axes.text(left + 0.5, top + 1.04, label, ha="center", va="top", fontsize=9 if columns < 4 else 7, color=INK)
     rows = -(-len(images) // columns)
     axes.set(xlim=(-0.05, columns * 1.15 - 0.1), ylim=(max(rows, 1) * step_y - 0.1, -0.05), aspect="equal", title=title)
     axes.set_axis_off()

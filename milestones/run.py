@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -45,7 +45,7 @@ class Claim:
 class Milestone(Claim):
     """What a script claims: at least `required`, a fraction of the held-out points, after `length` epochs or steps.
 
-    With `is_loss` it is a loss, and at most `required`.
+    With `is_loss` it is a loss, and at most `required`. With `is_resumable` a run that was stopped is continued.
     """
 
     required: float
@@ -54,21 +54,33 @@ class Milestone(Claim):
     folder: Path
     unit: str = "epochs"  # passes over the data; or "steps", single updates
     is_loss: bool = False
+    is_resumable: bool = False
 
-    def met(self, reached: float) -> bool:
-        return reached <= self.required if self.is_loss else reached >= self.required
+    def met(self, achieved: Achievement) -> bool:
+        enough = achieved.reached <= self.required if self.is_loss else achieved.reached >= self.required
+        return enough and all(part.reached >= part.required for part in achieved.parts)
 
-    def verdict(self, reached: float) -> str:
+    def verdict(self, achieved: Achievement) -> str:
         if self.is_loss:
-            return f"a loss of {reached:.4f} reached, at most {self.required:.2f} required"
-        return f"{reached:.2%} reached, {self.required:.0%} required"
+            return f"a loss of {achieved.reached:.4f} reached, at most {self.required:.2f} required"
+        figures = [f"{achieved.reached:.2%} reached, {self.required:.0%} required"]
+        figures += [f"{part.what}: {part.reached:.2%}, {part.required:.0%} required" for part in achieved.parts]
+        return "; ".join(figures)
+
+
+class Part(NamedTuple):
+    """A fraction of some of the held-out points that is required as well."""
+
+    what: str
+    reached: float
+    required: float
 
 
 @dataclass(frozen=True)
 class Achievement:
     """What came out: the trained model, an example input (1, ...), the figure reached, and more for the JSON line.
 
-    `study` is what the report at the end looks at; without one there is none.
+    `study` is what the report at the end looks at; without one there is none. `parts` are required beside `reached`.
     """
 
     model: Layer
@@ -76,6 +88,7 @@ class Achievement:
     reached: float
     extra: dict[str, Any] = field(default_factory=dict)
     study: Study | None = None
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass
@@ -90,13 +103,16 @@ class Curve:
 class Run:
     """One run of a milestone: its settings, and what was measured so far.
 
-    `steps` counts updates of all networks trained; `seconds` is what they took.
+    `steps` counts updates of all networks trained; `seconds` is what they took. `checkpoint` is the file from which the
+    same run is continued if it ends before its time; with `anew` it is not.
     """
 
     seed: int
     length: int
     output: Path
     quick: bool = False
+    anew: bool = False
+    checkpoint: Path | None = None
     seconds: float = 0.0
     steps: int = 0
     peak_memory_bytes: int = 0
@@ -154,3 +170,14 @@ class Run:
 
 
 Achieve = Callable[[Run], Achievement]
+
+
+class Version(NamedTuple):
+    """One way to run a script: its claim and how to get there; and what --quick does, where that is something else."""
+
+    milestone: Milestone
+    achieve: Achieve
+    instead: tuple[Milestone, Achieve] | None = None
+
+    def chosen(self, quick: bool) -> tuple[Milestone, Achieve]:
+        return self.instead if quick and self.instead else (self.milestone, self.achieve)

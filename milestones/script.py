@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import profiler
 from milestones import report
 from milestones.options import parsed
-from milestones.run import Achieve, Achievement, Milestone, Run
+from milestones.run import Achieve, Achievement, Milestone, Run, Version
 from tinytorch import weights
 from tinytorch.core.layers import Layer
 from tinytorch.core.training import NonFiniteLoss
 from tinytorch.datasets import DataError
+from tinytorch.weights import WeightsError
+
+NO_DATA, INTERRUPTED = 2, 130  # exit codes
 
 
 def main(
@@ -27,17 +30,21 @@ def main(
     achieve: Achieve,
     argv: Sequence[str] | None = None,
     instead: tuple[Milestone, Achieve] | None = None,
+    recipes: Mapping[str, Version] | None = None,
 ) -> int:
-    """Run a milestone as its script would; return the exit code. With --quick, `instead` is run, if it is given."""
-    options = parsed(milestone, argv, instead[0] if instead else milestone)
-    if options.quick and instead:
-        milestone, achieve = instead
+    """Run a milestone as its script would; return the exit code.
+
+    With --quick, `instead` is run, if it is given. With `recipes` there is an option to choose one of them instead.
+    """
+    versions = {"default": Version(milestone, achieve, instead), **(recipes or {})}
+    options = parsed(versions, argv)
+    milestone, achieve = versions[options.recipe].chosen(options.quick)
     length = options.length or (milestone.quick_length if options.quick else milestone.length)
-    run = Run(options.seed, length, options.output, options.quick)
+    run = Run(options.seed, length, options.output, options.quick, options.anew)
     try:
         print(f"{milestone.title}\n{milestone.claim}", flush=True)
         achieved = achieve(run)
-        met = milestone.met(achieved.reached)
+        met = milestone.met(achieved)
         saved = saved_weights(achieved.model, options.save) if options.save and met else {}
         if options.save and not met:
             print(f"  {'weights':<12} not written, since the claim is not met")
@@ -45,12 +52,16 @@ def main(
         found = report.printed(achieved.study, run) if options.report and achieved.study else {}
         finish(milestone, run, achieved, met, {**costs, **saved, **found})
     except KeyboardInterrupt:
-        print(f"\n{milestone.name}: interrupted, nothing half written", file=sys.stderr)
-        return 130
-    except (NonFiniteLoss, OSError) as error:
+        kept = run.checkpoint is not None and run.checkpoint.exists()
+        more = "; the same command continues after the last whole epoch" if kept else ""
+        print(f"\n{milestone.name}: interrupted, nothing half written{more}", file=sys.stderr)
+        return INTERRUPTED
+    except DataError as error:
         print(f"\n{milestone.name}: {error}", file=sys.stderr)
-        if isinstance(error, DataError) and milestone.needs:
-            print(last_line({"milestone": milestone.name, "met": False, "needs": milestone.needs}))
+        print(last_line({"milestone": milestone.name, "met": False, "needs": milestone.needs, "why": str(error)}))
+        return NO_DATA
+    except (NonFiniteLoss, OSError, WeightsError) as error:
+        print(f"\n{milestone.name}: {error}", file=sys.stderr)
         return 1
     return 0 if met else 1
 
@@ -79,7 +90,7 @@ def finish(milestone: Milestone, run: Run, achieved: Achievement, met: bool, mor
     for plot in run.plots:
         print(f"  {'plot':<12} {plot}")
     after = f" after {run.length} {milestone.unit} (--quick)" if run.quick else ""
-    verdict = milestone.verdict(achieved.reached)
+    verdict = milestone.verdict(achieved)
     print(f"claim {'met' if met else 'NOT met'}{after}: {verdict}")
     line = {
         "milestone": milestone.name,
@@ -98,6 +109,8 @@ def finish(milestone: Milestone, run: Run, achieved: Achievement, met: bool, mor
         **more,
     }
     print(last_line(line), flush=True)
+    if run.checkpoint is not None:
+        run.checkpoint.unlink(missing_ok=True)  # all that came of it is told and written
 
 
 def last_line(line: dict[str, Any]) -> str:

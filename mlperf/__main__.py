@@ -1,7 +1,7 @@
 """`python -m mlperf submit`, `tune` and `list`. Progress goes to stderr, results to stdout, the last line is JSON.
 
 Exit code 0 only for a VALID submission or settings that were found, 1 for INVALID, none found or a failed run, 2 for
-something unknown, 130 after Ctrl-C.
+something unknown or data that are not to be had, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -20,20 +20,24 @@ from tqdm import tqdm
 
 from leaderboard import StoreError, default_directory, load_all, row, write
 from mlperf import environment, report, tuning
+from mlperf.harness import Progress
 from mlperf.metrics import Score
 from mlperf.recipe import STAGES, RecipeError
 from mlperf.recipe import load as load_recipe
 from mlperf.submission import Division, Entry, submit
 from mlperf.tasks import TASKS, UnknownTask, find
-from mlperf.worker import WorkerError
+from mlperf.worker import WorkerError, steps_of
+from tinytorch.datasets import DataError
 from tinytorch.engine.dispatch import backend
 from tinytorch.files import require_writable
+from tinytorch.recipes import VISION
 
 EXAMPLES = """examples:
   python -m mlperf list                                   the tasks
   python -m mlperf submit --model cnn                     optimise, measure, enter
   python -m mlperf submit --model cnn --division open     may train: channels removed, then fine-tuned
   python -m mlperf submit --model cnn --fast              a quick try that is not ranked
+  python -m mlperf submit --model cnn-cifar10             on CIFAR-10, which is downloaded unless it is here
   python -m mlperf submit --model mlp --skip prune        leave a stage out
   python -m mlperf submit --model mlp --recipe mine.toml  other settings
   python -m mlperf tune --model cnn --division open       choose settings by validation, without the test part
@@ -82,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     tuner.add_argument("--model", required=True, metavar="MODEL", help=f"one of {', '.join(tuning.tunable())}")
     tuner.add_argument("--division", choices=tuple(tuning.TRIED), default="closed", help="default: closed")
-    tuner.add_argument("--fast", action="store_true", help="two splits, twins hardly trained: a try of the command")
+    tuner.add_argument(
+        "--fast", action="store_true", help="two splits at most, twins hardly trained: a try of the command"
+    )
     return command
 
 
@@ -93,15 +99,17 @@ def run_tune(options: argparse.Namespace) -> int:
         raise UsageError(f"--model {task.name} has nothing to choose here; known: {', '.join(tuning.tunable())}")
     if options.division == "open" and task.answering.output_tokens is not None:
         raise UsageError(f"--division open removes channels, which --model {task.name} cannot lose; leave it out")
-    tried = tuning.TRIED[options.division]
-    splits, epochs = (2, 5) if options.fast else (tuning.SPLITS, None)
+    tried, splits, epochs = tuning.settings_of(task, options.division), tuning.splits_of(task), None
+    if options.fast:
+        splits, epochs = min(splits, 2), 1 if task.name in VISION else 5
+    _ = task.data  # as in run_submit
     compile_all()
 
-    from kernels.threads import set_num_threads
+    from kernels.threads import config, set_num_threads
 
-    set_num_threads(1, blas=1)  # nets this small are trained on one
+    set_num_threads(config.NUMBA_NUM_THREADS if task.name in VISION else 1)  # small nets are trained on one
     with phase("validate", splits * len(tried), "setting") as bar:
-        trials = tuning.trials(task, tried, splits, epochs, bar.update)
+        trials = tuning.trials(task, tried, splits, epochs, bar.update, part)
     best = tuning.chosen(trials)
     twins = ", ".join(str(Score(q.ref_value, q.n, q.ref_correct)) for q in trials[0].quality)
     print(f"\n{report.trials_table(trials, best)}\n{task.metric.name} of the twins: {twins}\n")
@@ -145,6 +153,18 @@ def phase(name: str, total: int, unit: str) -> Iterator[tqdm]:
         yield bar
 
 
+@contextmanager
+def part(name: str) -> Iterator[Progress]:
+    """What takes long within a phase, with a progress bar of its own, which is gone afterwards."""
+    with tqdm(desc=f"  {name:<13}", file=sys.stderr, dynamic_ncols=True, leave=False, delay=1) as bar:
+
+        def progress(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        yield progress
+
+
 def compile_all() -> None:
     """Compile the kernels that are not in the cache yet."""
     from kernels import ahead, machine, registry
@@ -183,8 +203,8 @@ def run_submit(options: argparse.Namespace) -> int:
             bar.set_postfix_str(stage, refresh=False)
             bar.update()
 
-        state, rows = pipeline.run(entry.task, entry.recipe, entry.threads, done)
-    with phase("measure", entry.effort.workers * entry.effort.pairs, "pair") as bar:
+        state, rows = pipeline.run(entry.task, entry.recipe, entry.threads, done, part)
+    with phase("measure", entry.effort.workers * steps_of(entry.effort), "step") as bar:
         submission = submit(entry, state, rows, load_1m, lambda: bar.update())
     path = write(submission, directory)
     quality, reference = submission.quality, submission.reference
@@ -210,6 +230,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_tune(options) if options.command == "tune" else run_submit(options)
     except (UsageError, UnknownTask, RecipeError) as error:
         command.error(str(error))
+    except DataError as error:
+        print(f"mlperf: --model {options.model} needs data: {error}", file=sys.stderr)
+        return 2
     except (StoreError, WorkerError, OSError, ValueError) as error:
         print(f"mlperf: {error}", file=sys.stderr)
         return 1

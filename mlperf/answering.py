@@ -17,11 +17,13 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 
 from mlperf.harness import Arm, Query
+from tinytorch.core.augmentation import ImageTransform
 from tinytorch.core.autograd import no_grad
 from tinytorch.core.generation import Cached, Reader, Recomputed, stream
 from tinytorch.core.layers import Layer
 from tinytorch.core.tensor import Tensor
 from tinytorch.core.transformer import GPT
+from tinytorch.datasets import Images
 from tinytorch.engine.dispatch import use_backend
 from tinytorch.perf.acceleration import accelerate
 from tinytorch.perf.decoding import Decoder
@@ -99,6 +101,35 @@ class OnePass:
 
 
 ONE_PASS = OnePass()
+
+
+@dataclass(frozen=True)
+class Picture(OnePass):
+    """A query is one forward pass over an image, kept in bytes: `mean` and `std` of each channel normalise it first.
+
+    They belong to the reference, which was trained with them, whatever the data at hand would give. `flat`: the network
+    reads rows of pixels.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flat: bool = False
+
+    def read(self, images: np.ndarray) -> np.ndarray:
+        """Images uint8 (N, C, H, W) as float32 (N, C, H, W), or (N, C*H*W)."""
+        x = ImageTransform(self.mean, self.std, seed=0)(images)
+        return x.reshape(len(x), -1) if self.flat else x
+
+    def lessons(self, images: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the network reads, and the classes."""
+        return self.read(images), y
+
+    def training(self, x: np.ndarray, y: np.ndarray) -> Images:
+        """Images and their classes as a data set that is only trained on."""
+        return Images("training part", x, y, x[:0], y[:0], (), self.mean, self.std, source="")
+
+    def queries(self, x: np.ndarray) -> list[np.ndarray]:
+        return super().queries(self.read(x))
 
 
 @dataclass(frozen=True)

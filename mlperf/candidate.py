@@ -16,6 +16,8 @@ from mlperf import tasks
 from mlperf.answering import Form
 from mlperf.worker import Pair
 from tinytorch import weights
+from tinytorch.core.layers import Layer
+from tinytorch.perf.folding import fold_batch_norm
 from tinytorch.perf.quantization import weights_only
 
 
@@ -30,6 +32,17 @@ class Compilations(event.Listener):
 
     def on_end(self, event: event.Event) -> None:
         pass
+
+
+def rebuilt(task: tasks.Task, path: str) -> Layer:
+    """The candidate whose weights are in a file: the task's network, without the batch norms that the file lacks, since
+    quantisation folds them into the weights before them.
+    """
+    model, (entries, _) = task.build(), weights.read(path)
+    if not any(name in entries for name, _ in model.named_buffers()):
+        model = fold_batch_norm(model)
+    weights.load(model, path, resize=True)
+    return model
 
 
 def pair(
@@ -48,8 +61,7 @@ def pair(
     event.register("numba:run_pass", compilations)
     chosen = tasks.find(task)
     answering = chosen.answering
-    model = chosen.build()
-    weights.load(model, candidate, resize=True)
+    model = rebuilt(chosen, candidate)
     with np.load(samples) as file:
         x, y = file["x"], file["y"]
     asked = answering.queries(x)
@@ -62,7 +74,7 @@ def pair(
         ref=answering.reference(chosen.reference()),
         opt=opt,
         samples=asked,
-        told=lambda arm: chosen.metric.told(arm, asked, x, y),
+        told=lambda arm, progress: chosen.metric.told(arm, asked, x, y, progress),
         compiled=lambda: compilations.count,
         output_tokens=answering.output_tokens,
         caching=caching,

@@ -19,6 +19,7 @@ import numpy as np
 from profiler.samples import Block, Runner, Usage, arrivals, stopwatch, turns, warm_up, without_gc
 
 Query = Callable[[np.ndarray], Any]
+Progress = Callable[[int, int], object]  # told how many are done, of how many
 Side = Literal["ref", "opt"]
 
 QUERIES_PER_TURN = 16  # single queries: so many of one arm, then of the other
@@ -159,7 +160,11 @@ def streaming(arm: Arm) -> Callable[[np.ndarray], Iterator[np.ndarray]]:
     return arm.stream
 
 
-def answers(arm: Arm, samples: Sequence[np.ndarray]) -> np.ndarray:
+def unseen(done: int, of: int) -> None:
+    """Progress that nobody watches."""
+
+
+def answers(arm: Arm, samples: Sequence[np.ndarray], progress: Progress = unseen) -> np.ndarray:
     """The arm's outputs for all samples, stacked along the first axis; asked as when timed, or `arm.at_once` together.
 
     TypeError if the arm answers with something else than an array.
@@ -172,4 +177,5 @@ def answers(arm: Arm, samples: Sequence[np.ndarray]) -> np.ndarray:
             if type(y) is not np.ndarray:
                 raise TypeError(f"harness: the arm answered with {type(y).__name__}; it must give a NumPy array")
             outputs.append(y.copy())
+            progress(start + len(some), len(samples))
     return np.concatenate(outputs)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from leaderboard import Quality
-from mlperf.harness import Arm, answers
+from mlperf.harness import Arm, Progress, answers, unseen
 
 TEXTS_AT_ONCE = 64  # so many texts' logits are in memory at a time
 
@@ -39,7 +39,9 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool]
 
     @abstractmethod
-    def told(self, arm: Arm, samples: Sequence[np.ndarray], texts: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    def told(
+        self, arm: Arm, samples: Sequence[np.ndarray], texts: np.ndarray, truth: np.ndarray, progress: Progress = unseen
+    ) -> np.ndarray:
         """What an arm makes of a test set, a number or a row of numbers a sample, in order.
 
         `samples` are the queries (1, ...), `texts` (N, ...) the inputs they were made from and `truth` (N, ...) what is
@@ -71,9 +73,11 @@ class RightAnswers(Metric):
     labels: Callable[[np.ndarray], np.ndarray]
     higher_is_better = True
 
-    def told(self, arm: Arm, samples: Sequence[np.ndarray], texts: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    def told(
+        self, arm: Arm, samples: Sequence[np.ndarray], texts: np.ndarray, truth: np.ndarray, progress: Progress = unseen
+    ) -> np.ndarray:
         """The labels of all answers, asked one by one as when timed."""
-        return self.labels(answers(arm, samples))
+        return self.labels(answers(arm, samples, progress))
 
     def right(self, told: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Whether each answer equals the truth, in every place where it has several."""
@@ -106,7 +110,9 @@ class MeanLoss(Metric):
 
     higher_is_better = False
 
-    def told(self, arm: Arm, samples: Sequence[np.ndarray], texts: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    def told(
+        self, arm: Arm, samples: Sequence[np.ndarray], texts: np.ndarray, truth: np.ndarray, progress: Progress = unseen
+    ) -> np.ndarray:
         """The mean loss of each text (N, T), whose next tokens are `truth` (N, T)."""
         if arm.forced is None:
             raise TypeError(f"metric {self.name}: the arm gives no logits for a text; it needs `forced`")
@@ -115,6 +121,7 @@ class MeanLoss(Metric):
             for start in range(0, len(texts), TEXTS_AT_ONCE):
                 some = slice(start, start + TEXTS_AT_ONCE)
                 losses.append(cross_entropy(arm.forced(texts[some]), truth[some]).mean(1))
+                progress(min(start + TEXTS_AT_ONCE, len(texts)), len(texts))
         return np.concatenate(losses)
 
     def score(self, told: np.ndarray, truth: np.ndarray) -> Score:

@@ -10,7 +10,8 @@ made in this process, the ones that count are `worker.py`'s.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,17 +23,29 @@ from leaderboard.derive import pair_median
 from mlperf import recipe as settings
 from mlperf.answering import Answering, Form, eagerly
 from mlperf.costs import LayerCost, layer_costs, query_flops, size_on_disk
-from mlperf.harness import ESTIMATE, Arm, Effort, compare
+from mlperf.harness import ESTIMATE, Arm, Effort, Progress, compare, unseen
 from mlperf.metrics import Score
 from mlperf.recipe import STAGES, Recipe, RecipeError
-from mlperf.tasks import Task
+from mlperf.tasks import Batches, Lessons, Task
 from profiler import clock
+from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.layers import Layer, Packed
 from tinytorch.perf.compression import block_prune, channel_prune, magnitude_prune, measure_sparsity
 from tinytorch.perf.finetuning import Loss, finetune
 from tinytorch.perf.quantization import on_integers, weights_only
 from tinytorch.perf.quantization import quantize as quantized
 from tinytorch.perf.weighted import executed, skips_blocks, weighted_layers
+
+Watch = Callable[[str], AbstractContextManager[Progress]]  # what takes longer: its name, and inside how far it is
+
+
+BATCH_SIZE = 64  # of further training
+
+
+@contextmanager
+def unwatched(name: str) -> Iterator[Progress]:
+    """Nobody watches."""
+    yield unseen
 
 
 class Calibration(NamedTuple):
@@ -50,20 +63,25 @@ class Calibration(NamedTuple):
 class Context:
     """All a stage may know besides its settings: the training split, what is lowered there, and the threads allowed.
 
-    `x_train` and `y_train` are lessons: what the network reads, and what it should answer. `example` is one query.
+    `lessons` makes of its samples what the network reads and what it should answer; `batched`, where there is more to
+    do than that, makes batches to train on of them and a seed. `example` is one query.
     """
 
     x_train: np.ndarray
     y_train: np.ndarray
     example: np.ndarray
     answering: Answering
+    lessons: Lessons
+    batched: Batches | None
     loss: Loss
     threads: int = 1
+    watch: Watch = unwatched
 
     @classmethod
-    def of(cls, task: Task, threads: int = 1) -> Context:
-        x, y = task.data.x_train, task.data.y_train
-        return cls(*task.lessons(x, y), task.answering.queries(x[:1])[0], task.answering, task.loss, threads)
+    def of(cls, task: Task, threads: int = 1, watch: Watch = unwatched) -> Context:
+        x, y, answering = task.data.x_train, task.data.y_train, task.answering
+        example = answering.queries(x[:1])[0]
+        return cls(x, y, example, answering, task.lessons, task.batches, task.loss, threads, watch)
 
     def arm(self, model: Layer, form: Form, threads: int | None = None) -> Arm:
         """A model as a contestant, with all threads unless told otherwise."""
@@ -72,7 +90,24 @@ class Context:
     def calibration(self, samples: int, seed: int) -> Calibration:
         """At most `samples` training samples, drawn with a seed."""
         ids = np.random.default_rng(seed).permutation(len(self.x_train))[:samples]
-        return Calibration(self.x_train[ids], ids)
+        return Calibration(self.lessons(self.x_train[ids], self.y_train[ids])[0], ids)
+
+    def batches(self, seed: int) -> DataLoader:
+        """The training split, in another order each epoch."""
+        if self.batched is not None:
+            return self.batched(self.x_train, self.y_train, seed)
+        data = TensorDataset(*self.lessons(self.x_train, self.y_train))
+        return DataLoader(data, BATCH_SIZE, shuffle=True, seed=seed)
+
+    def trained(self, model: Layer, epochs: int, lr: float, seed: int) -> Layer:
+        """The model after some more epochs on the training split, by as many threads as this process has: how many
+        changes no result, and nothing is timed here.
+        """
+        from kernels.threads import config, exactly
+
+        batches, most = self.batches(seed), config.NUMBA_NUM_THREADS
+        with self.watch("training") as progress, exactly(most):
+            return finetune(model, batches, self.loss, epochs=epochs, lr=lr, threads=most, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -181,10 +216,7 @@ def prune(state: State, config: settings.Prune, context: Context) -> State:
         source = by(state.source, config.amount, config.scope)
     note = ""
     if config.finetune_epochs:
-        source = finetune(
-            source, context.x_train, context.y_train, context.loss,
-            epochs=config.finetune_epochs, lr=config.finetune_lr, seed=config.seed,
-        )  # fmt: skip
+        source = context.trained(source, config.finetune_epochs, config.finetune_lr, config.seed)
         note = f"; trained {config.finetune_epochs} epochs more on the training split"
     changed = packed(state, context, source=source, retrained=state.retrained or config.finetune_epochs > 0)
     if config.method == "channels":
@@ -269,14 +301,16 @@ FUNCTIONS: dict[str, Callable[[State, Any, Context], State]] = {
 class Meter:
     """Measures a state against the task's reference. The only part of the pipeline that knows test data."""
 
-    def __init__(self, task: Task, reference: Arm, effort: Effort) -> None:
-        self.task, self.reference, self.effort = task, reference, effort
+    def __init__(self, task: Task, reference: Arm, effort: Effort, watch: Watch = unwatched) -> None:
+        self.task, self.reference, self.effort, self.watch = task, reference, effort, watch
         self.samples = task.answering.queries(task.data.x_test)
 
     def score(self, arm: Arm) -> Score:
         """Quality on the whole test set."""
         metric, data = self.task.metric, self.task.data
-        return metric.score(metric.told(arm, self.samples, data.x_test, data.y_test), data.y_test)
+        with self.watch("test set") as progress:
+            told = metric.told(arm, self.samples, data.x_test, data.y_test, progress)
+        return metric.score(told, data.y_test)
 
     def __call__(self, state: State) -> Outcome:
         timed = compare(self.reference, state.arm, self.samples, self.effort)
@@ -287,12 +321,16 @@ class Meter:
 
 
 def run(
-    task: Task, recipe: Recipe, threads: int = 1, progress: Callable[[str], object] = lambda stage: None
+    task: Task,
+    recipe: Recipe,
+    threads: int = 1,
+    progress: Callable[[str], object] = lambda stage: None,
+    watch: Watch = unwatched,
 ) -> tuple[State, list[Row]]:
     """Run and measure all stages that are switched on; `progress(stage)` is called after each of the five."""
     reference = task.reference()
-    context = Context.of(task, threads)
-    meter = Meter(task, task.answering.reference(reference), ESTIMATE)
+    context = Context.of(task, threads, watch)
+    meter = Meter(task, task.answering.reference(reference), ESTIMATE, watch)
     state, rows = start(reference, context), []
     for name in STAGES:
         config = getattr(recipe, name)

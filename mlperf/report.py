@@ -11,12 +11,12 @@ from typing import Any
 from tabulate import tabulate
 
 from leaderboard import Quality, Submission
+from mlperf import sources
 from mlperf.costs import LayerCost
 from mlperf.metrics import Score
 from mlperf.pipeline import Outcome, Row
 from mlperf.tasks import TASKS
 from mlperf.tuning import Trial
-from tinytorch.datasets import DataError
 
 
 def tasks_table() -> str:
@@ -24,10 +24,9 @@ def tasks_table() -> str:
     rows = []
     for task in TASKS.values():
         parameters = sum(p.size for p in task.build().parameters())
-        try:
+        tests, shape = "no data", "-"
+        if sources.here(task.dataset):
             tests, shape = str(len(task.data.y_test)), "x".join(map(str, task.data.x_test.shape[1:]))
-        except DataError:
-            tests, shape = "no data", "-"
         size = f"{task.checkpoint.stat().st_size:,}" if task.checkpoint.is_file() else "missing"
         rows.append((task.name, task.dataset, tests, shape, f"{parameters:,}", size, task.metric.name,
                      task.metric.bound(task.floor), task.weights_sha256[:12]))  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +17,18 @@ from pathlib import Path
 import numpy as np
 
 import tinytorch
-from mlperf.answering import ONE_PASS, Answering, Writing, likeliest
+from mlperf import sources
+from mlperf.answering import ONE_PASS, Answering, Picture, Writing, likeliest
 from mlperf.metrics import MeanLoss, Metric, RightAnswers
 from mlperf.recipe import Recipe
 from tinytorch import datasets, weights
+from tinytorch.core.dataloader import DataLoader
 from tinytorch.core.layers import Layer
 from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, answer_loss
 from tinytorch.core.tensor import Tensor
-from tinytorch.core.tokenization import CharTokenizer
 from tinytorch.datasets import Split
 from tinytorch.models import MODELS
+from tinytorch.recipes import VISION
 
 REFERENCES = Path(__file__).parent / "references"
 
@@ -56,7 +58,7 @@ REFERENCE_FILES = (
     "engine/ops/pool.py",
     "engine/ops/windows.py",
 )
-REFERENCE_CODE_SHA256 = "3d925daa5d0dca8206bc5ab1ce90cf3a2f7e9f4067dc27b030180e79b9acef25"
+REFERENCE_CODE_SHA256 = "3d181e5a582e606215992753f48b9dc30050ce7a53dc52525cc4009872ef9ed5"
 
 
 def binary_label(outputs: np.ndarray) -> np.ndarray:
@@ -74,30 +76,13 @@ def smoothed_loss(outputs: Tensor, y: Tensor) -> Tensor:
     return CrossEntropyLoss(label_smoothing=0.1)(outputs, y)
 
 
-def shakespeare() -> Split:
-    """Tiny Shakespeare in windows: characters (N, 64) int64, and those a place further on; the last 10 % are the test.
-
-    DataError where the text is not to be had.
-    """
-    text, tokenizer = datasets.tinyshakespeare(), CharTokenizer()
-    tokenizer.build_vocab(text.train)
-    parts = (datasets.all_windows(np.array(tokenizer.encode(part)), 64) for part in (text.train, text.validation))
-    (x_train, y_train), (x_test, y_test) = parts
-    return Split(text.name, x_train, y_train, x_test, y_test)
-
-
-def fresh_strings(seed: int) -> Split:
-    """The task's data with other strings as the test part: drawn anew, and in neither of its own parts."""
-    data, drawn = datasets.load("reversal"), datasets.reversal(seed + 1, train=0)
-    known = {x.tobytes() for part in (data.x_train, data.x_test) for x in part}
-    new = np.array([x.tobytes() not in known for x in drawn.x_test])
-    return Split(f"{data.name} drawn with {seed + 1}", data.x_train, data.y_train, drawn.x_test[new], drawn.y_test[new])
-
-
 def as_they_are(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Samples as what the network reads and what it should answer."""
     return x, y
 
+
+Lessons = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Batches = Callable[[np.ndarray, np.ndarray, int], DataLoader]
 
 DIGIT = RightAnswers("top-1 accuracy", likeliest)
 EITHER = RightAnswers("top-1 accuracy", binary_label)
@@ -110,8 +95,10 @@ class Task:
     """One row of the competition. `floor` is the least quality, whatever the reference does.
 
     `recipe` is the default of the closed division, `open_recipe` that of the open one, which may train; `loss` is what
-    training there lowers, on what `lessons` makes of the samples. `fresh(seed)`, where data can be drawn without end,
-    is data to choose settings by, whose test part nobody has seen.
+    training there lowers, on what `lessons` makes of the samples, or on the `batches` that are made of them and a seed.
+    `fresh(seed)`, where data can be drawn without end, is data to choose settings by, whose test part nobody has seen.
+    `dataset_sha256` is None where copies of the data may differ (`sources.py` says why); `copies` then names those that
+    are known, by their digests.
     """
 
     name: str
@@ -119,11 +106,13 @@ class Task:
     metric: Metric
     floor: float
     weights_sha256: str
-    dataset_sha256: str
+    dataset_sha256: str | None
     source: Callable[[], Split] | None = None  # of data that are not embedded
+    copies: Mapping[str, str] = field(default_factory=dict)
     fresh: Callable[[int], Split] | None = None
     answering: Answering = ONE_PASS
-    lessons: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = as_they_are
+    lessons: Lessons = as_they_are
+    batches: Batches | None = None
     loss: Callable[[Tensor, Tensor], Tensor] = smoothed_loss
     recipe: Recipe = field(default_factory=Recipe)
     open_recipe: Recipe = field(default_factory=Recipe)
@@ -149,12 +138,27 @@ class Task:
         """Training and test part. DataError where they are not embedded and not to be had."""
         return self.source() if self.source else datasets.load(self.dataset)
 
+    @cached_property
+    def data_sha256(self) -> str:
+        """The digest of the data at hand."""
+        return self.data.sha256
+
+    @property
+    def copy(self) -> str | None:
+        """What the data at hand are called where copies differ and they are not the published one."""
+        if self.dataset_sha256 is not None or sources.published(self.dataset):
+            return None
+        return self.copies.get(self.data_sha256, f"copy {self.data_sha256[:12]}")
+
     @property
     def version(self) -> str:
-        """Hash of all that makes results comparable: `benchmark_version` of a submission."""
+        """Hash of all that makes results comparable: `benchmark_version` of a submission.
+
+        Where copies of the data differ, results on another copy have another version.
+        """
         definition = {
             "name": self.name,
-            "dataset": self.dataset_sha256,
+            "dataset": self.dataset_sha256 or self.data_sha256,
             "metric": self.metric.name,
             "answering": repr(self.answering),
             "floor": self.floor,
@@ -175,10 +179,17 @@ STRINGS = Recipe().updated({"prune": {"amount": 0.7}})  # by the criterion: noth
 TEXT = Recipe().updated({"quantize": {"samples": 64}, "prune": {"amount": 0.3}})
 
 
-def retrained(amount: float, epochs: int) -> Recipe:
+def retrained(amount: float, epochs: int, lr: float = 0.01) -> Recipe:
     """A recipe of the open division: this share of the channels goes, and what is left is trained on."""
-    return Recipe().updated({"prune": {"method": "channels", "amount": amount, "finetune_epochs": epochs}})
+    how = {"method": "channels", "amount": amount, "finetune_epochs": epochs, "finetune_lr": lr}
+    return Recipe().updated({"prune": how})
 
+
+# Both image sets are read as their references were trained: normalised by figures of the training part.
+MNIST = Picture(mean=(0.13066,), std=(0.30811,), flat=True)
+CIFAR = Picture(mean=(0.4914, 0.48216, 0.44653), std=(0.24703, 0.24349, 0.26159))
+
+DEVELOPMENT = "development copy"  # the one that the figures in the README were measured on
 
 # How much is pruned, here and in the closed division, was chosen by validation splits of the training part alone, and
 # by strings drawn anew, with the criterion that `mlperf.tuning` states: `python -m mlperf tune --model cnn --division
@@ -234,7 +245,7 @@ TASKS: dict[str, Task] = {
             weights_sha256="4466655c5126d632b86be0a21a93a2eb64cd488ba858695948c660f283c00bc3",
             dataset_sha256="c8d48efffed5f47e4154ebfde48daef928304b7e26d5aea992dc7ed623d2953a",
             answering=Writing(prompt_tokens=17, output_tokens=16),
-            fresh=fresh_strings,
+            fresh=sources.fresh_strings,
             lessons=datasets.read_through,
             loss=answer_loss,
             recipe=STRINGS,
@@ -247,11 +258,40 @@ TASKS: dict[str, Task] = {
             floor=1.8,
             weights_sha256="e151ee9c5670700509bf8129933d161612c322ee76a7e7e428f708c51baf1409",
             dataset_sha256="756823b1669266840646a04ce8e838c1e55b7cba18ef6a10f33840d0a6191726",
-            source=shakespeare,
+            source=sources.shakespeare,
             answering=Writing(prompt_tokens=32, output_tokens=32),
             loss=answer_loss,
             recipe=TEXT,
             open_recipe=TEXT,
+        ),
+        Task(
+            name="mlp-mnist",
+            dataset="mnist",
+            metric=DIGIT,
+            floor=0.97,
+            weights_sha256="94fe74daad9e59c23dacd396ea4ca1dda00fec04ed61e20b3b269054a9fd5c6c",
+            dataset_sha256=None,
+            source=sources.mnist,
+            copies={"4dece11158111fc94fbb5e60affa16206eeca647a7c633fadfeabec916eefb74": DEVELOPMENT},
+            answering=MNIST,
+            lessons=MNIST.lessons,
+            recipe=Recipe().updated({"prune": {"amount": 0.5}}),
+            open_recipe=retrained(amount=0.5, epochs=10, lr=0.001),
+        ),
+        Task(
+            name="cnn-cifar10",
+            dataset="cifar10",
+            metric=DIGIT,
+            floor=0.72,
+            weights_sha256="2c0c77bf848979d6a81c03c72f772f6fc403eaa7157f90ede953fa6021a2f7d9",
+            dataset_sha256=None,
+            source=sources.cifar10,
+            copies={"7f3e428f6658dfae4c824714b1f8ff835e21679fe4bca10739a583c97e62e6a2": DEVELOPMENT},
+            answering=CIFAR,
+            lessons=CIFAR.lessons,
+            batches=lambda x, y, seed: VISION["cnn-cifar10"].batches(CIFAR.training(x, y), seed),
+            recipe=Recipe().updated({"prune": {"amount": 0.8}}),
+            open_recipe=retrained(amount=0.6, epochs=3, lr=0.001),
         ),
     )
 }
@@ -284,7 +324,7 @@ def print_pins() -> None:
     for task in TASKS.values():
         file = weights.sha256(task.checkpoint) if task.checkpoint.is_file() else "(no file)"
         try:
-            data = task.data.sha256
+            data = task.data_sha256
         except datasets.DataError as error:
             data = f"({error})"
         print(f'{task.name}:\n    weights_sha256="{file}",\n    dataset_sha256="{data}",')

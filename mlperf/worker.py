@@ -1,9 +1,9 @@
 """A fresh process that measures one pair of arms: `python -m mlperf.worker`; and `measure`, which starts and hears it.
 
 They speak JSON, one object a line. The parent sends the job; the worker reports `answered` (first answer of the
-candidate), `ready`, then waits for the parent's word to begin, reports `pair` after each pair of blocks, `timed`, and
-last `result`. So the parent's clock surrounds all timed blocks. What arms print goes to stderr and cannot be mistaken
-for a report.
+candidate), `ready`, then waits for the parent's word to begin, reports `pair` after each pair of blocks, `timed`,
+`asked` after each tenth of the test set that an arm answered, and last `result`. So the parent's clock surrounds all
+timed blocks. What arms print goes to stderr and cannot be mistaken for a report.
 
 A job names a factory, "module:function"; what it returns decides what is measured. Left out: limits for foreign code.
 """
@@ -26,7 +26,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from mlperf.harness import PROMPTS_PER_WORKER, Arm, Effort, answers, compare, single_queries, token_times
+from mlperf.harness import PROMPTS_PER_WORKER, Arm, Effort, Progress, answers, compare, single_queries, token_times
 from profiler.samples import Runner, stopwatch
 
 # Everything else of the parent's environment stays behind, so that no variable can favour an arm unseen.
@@ -38,6 +38,7 @@ THREAD_VARIABLES = (
     "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )  # fmt: skip
+TENTHS = 10
 STDERR_LINES = 15  # how much of a failed worker's last words is shown
 
 
@@ -55,7 +56,7 @@ class Pair(NamedTuple):
     ref: Arm
     opt: Arm
     samples: Sequence[np.ndarray]
-    told: Callable[[Arm], np.ndarray]
+    told: Callable[[Arm, Progress], np.ndarray]
     compiled: Callable[[], int] = lambda: 0  # how many kernels have been compiled in this process so far
     output_tokens: int | None = None
     caching: tuple[Arm, Arm] | None = None
@@ -104,6 +105,8 @@ def environment(threads: int, hash_seed: int) -> dict[str, str]:
 def measure(job: Job, position: int = 0, progress: Callable[[], object] = lambda: None) -> Report:
     """Run a job in a fresh process, the `position`-th of its kind. Raises WorkerError if it fails.
 
+    `progress()` is called after each pair of blocks and after each tenth of the test set, `steps_of(effort)` times.
+
     The process and whatever it started are gone when this returns, also after Ctrl-C.
     """
     with tempfile.TemporaryFile() as last_words:
@@ -130,6 +133,11 @@ def measure(job: Job, position: int = 0, progress: Callable[[], object] = lambda
     return Report(**found)
 
 
+def steps_of(effort: Effort) -> int:
+    """How often a worker reports progress: pairs of blocks, and the test set in tenths for each arm."""
+    return effort.pairs + 2 * TENTHS
+
+
 def listen(
     process: subprocess.Popen[bytes], job: Job, life: stopwatch, progress: Callable[[], object]
 ) -> dict[str, Any] | None:
@@ -146,7 +154,7 @@ def listen(
                 case "ready":
                     timed.start()
                     send(process.stdin, {})
-                case "pair":
+                case "pair" | "asked":
                     progress()
                 case "timed":
                     timed.stop()
@@ -209,12 +217,25 @@ def work(job: dict[str, Any], report: Callable[..., None], wait: Callable[[], No
         "worker": timed,
         "queries": single_queries(pair.ref, pair.opt, trace, effort.queries_per_worker, job["first"]),
         "trace": order.tolist(),
-        "ref_told": pair.told(pair.ref).tolist(),
-        "opt_told": pair.told(pair.opt).tolist(),
+        "ref_told": pair.told(pair.ref, tenths(lambda: report("asked"))).tolist(),
+        "opt_told": pair.told(pair.opt, tenths(lambda: report("asked"))).tolist(),
         "pools": thread_pools(),
         "calibration_kernel_ns": calibration_kernel_ns(),
         "generation": generation(pair, trace[:PROMPTS_PER_WORKER]),
     }
+
+
+def tenths(passed: Callable[[], object]) -> Progress:
+    """Progress that calls `passed()` ten times in all, when a tenth more is done."""
+    reached = 0
+
+    def progress(done: int, of: int) -> None:
+        nonlocal reached
+        for _ in range(TENTHS * done // of - reached):
+            passed()
+        reached = TENTHS * done // of
+
+    return progress
 
 
 def generation(pair: Pair, prompts: Sequence[np.ndarray]) -> dict[str, list[Any]] | None:

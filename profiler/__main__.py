@@ -16,7 +16,7 @@ from tinytorch.files import require_writable
 EXAMPLES = """examples:
   python -m profiler cnn                           forward and backward, a batch of 32
   python -m profiler cnn --inference --batch 1     one query; with --plan as one program of kernel steps
-  python -m profiler cifar-cnn --train --plot /tmp/plots
+  python -m profiler cnn-cifar10 --train --plot /tmp/plots
   python -m profiler 04                            the script of milestone 1998 (options after it are the script's)
   python -m profiler my_script.py --epochs 3
   python -m profiler cnn -o a.json; python -m profiler cnn --threads 1 -o b.json

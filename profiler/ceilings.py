@@ -30,7 +30,7 @@ from profiler.roofline import BEYOND, Ceilings
 from profiler.units import memory
 from tinytorch.datasets.download import cache as user_cache
 from tinytorch.engine import dispatch, ops
-from tinytorch.files import write_atomically
+from tinytorch.files import alone, write_atomically
 
 SMALLEST_BYTES, LARGEST_BYTES = 16 << 10, 256 << 20  # working sets: half of a small first cache; beyond most last ones
 MEMORY_SHARE = 4  # a working set may be 1 / so much of the memory that is free
@@ -55,7 +55,7 @@ def ceilings(threads: int = 1, again: bool = False) -> Ceilings:
         return kept
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with alone(path.parent / "lock"):
+        with alone(path.parent):
             kept = None if again else load(path)  # by whoever had the lock before
             if kept is None:
                 kept = measure(threads)
@@ -84,19 +84,6 @@ def load(path: Path) -> Ceilings | None:
         return Ceilings.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """One process at a time is inside, where the system has such locks: two that measure would halve each other."""
-    try:
-        import fcntl
-    except ImportError:  # not Unix
-        yield
-        return
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from tinytorch import Linear, Sequential, weights
-from tinytorch.files import require_writable, write_atomically, write_together
+from tinytorch.files import alone, require_writable, write_atomically, write_together
 
 
 def test_a_file_is_written_whole_and_readable(tmp_path):
@@ -36,6 +37,27 @@ def test_whatever_fails_nothing_half_written_stays(tmp_path, monkeypatch, failin
     with pytest.raises(OSError, match=r"cannot write .*a: No space left on device; free some space or choose another"):
         write_atomically(tmp_path / "a", b"new")
     assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_being_written_is_not(tmp_path):
+    target, code = tmp_path / "a[1]", (
+        "import sys, time; from tinytorch.files import atomic_file\n"
+        "with atomic_file(sys.argv[1]) as file:\n"
+        "    file.write(b'half'); file.flush(); print('ready', flush=True); sys.stdin.read()\n"
+    )  # fmt: skip
+    start = [sys.executable, "-c", code, str(target)]
+    with subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        (half,) = tmp_path.iterdir()
+        os.utime(half, (0, 0))
+        write_atomically(target, b"meanwhile")
+        assert half.read_bytes() == b"half"
+        write_atomically(tmp_path / "a", b"of another name")
+        process.kill()
+    write_atomically(tmp_path / "a", b"of another name")
+    assert half.exists()
+    write_atomically(target, b"whole")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"of another name", "a[1]": b"whole"}
 
 
 def test_ctrl_c_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
@@ -153,3 +175,30 @@ def test_files_cannot_lie_in_a_file(tmp_path):
         with pytest.raises(OSError, match=r"cannot write to .*file.*: Not a directory; free some space or choose"):
             write_together(bad, {"a": b""})
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_one_at_a_time_is_alone_in_a_directory_and_its_end_lets_the_next_in(tmp_path):
+    pytest.importorskip("fcntl")
+    code = (
+        "import sys, time; from tinytorch.files import alone\n"
+        "with alone(sys.argv[1]): print('in', flush=True); time.sleep(60)\n"
+    )
+    first, second, elsewhere = (
+        subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+        for folder in (tmp_path, tmp_path, tmp_path.parent)
+    )
+    crowd = {first, second}
+    try:
+        assert elsewhere.stdout.readline() == "in\n"  # another directory is no matter
+        inside, _, _ = select.select([each.stdout for each in crowd], [], [], 20)
+        winner = next(each for each in crowd if each.stdout in inside)
+        (other,) = crowd - {winner}
+        assert len(inside) == 1 and not select.select([other.stdout], [], [], 0.5)[0]
+        winner.kill()  # -9: no lock stays behind
+        assert other.stdout.readline() == "in\n" and not os.listdir(tmp_path)
+    finally:
+        for each in (*crowd, elsewhere):
+            each.kill()
+            each.communicate()
+    with pytest.raises(OSError), alone(tmp_path / "missing"):
+        pass

@@ -30,6 +30,9 @@ ROOMS = {
     "tinytorch.weights": {"tinytorch.core", "tinytorch.engine", "tinytorch.files"},
     "tinytorch.datasets": {"tinytorch.core", "tinytorch.files"},
     "tinytorch.models": {"tinytorch.core"},
+    "tinytorch.recipes": {
+        "tinytorch.core", "tinytorch.datasets", "tinytorch.engine", "tinytorch.perf", "kernels.threads"
+    },
     "tinytorch.nn": {"tinytorch.core"},
     "tinytorch.optim": {"tinytorch.core"},
     "tinytorch.perf": {"tinytorch.core", "tinytorch.engine", "tinytorch.models", "tinytorch.weights"},

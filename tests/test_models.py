@@ -11,6 +11,7 @@ import pytest
 from tinytorch import datasets, models
 
 SIZES = {"perceptron": 3, "xor": 17, "mlp": 64 * 64 + 64 + 64 * 32 + 32 + 320 + 10, "cnn": 160 + 4640 + 1290}
+IMAGES = {"mlp-mnist": (109_386, (784,)), "cnn-cifar10": (1_126_026, (3, 32, 32))}
 DATA = {"perceptron": "clusters", "xor": "xor", "mlp": "digits", "cnn": "digits-images"}
 
 
@@ -22,6 +23,14 @@ def test_parameters_and_shapes(name):
     assert y.shape == ((5, 1) if name in ("perceptron", "xor") else (5, 10)) and y.dtype == np.float32
     if y.shape[1] == 1:
         assert (y > 0).all() and (y < 1).all()
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_parameters_and_shapes_for_images(name):
+    model, (size, shape) = models.MODELS[name](), IMAGES[name]
+    assert sum(p.size for p in model.parameters()) == size
+    y = model.predict(np.zeros((3, *shape), np.float32))
+    assert y.shape == (3, 10) and y.dtype == np.float32
 
 
 def test_language_models_give_logits_for_every_position():

@@ -7,16 +7,27 @@ names. Compiled kernels are loaded when the first one is wanted, so importing is
 from tinytorch import nn, optim
 from tinytorch.core.activations import GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from tinytorch.core.attention import MultiHeadAttention, create_causal_mask, scaled_dot_product_attention
+from tinytorch.core.augmentation import ImageTransform
 from tinytorch.core.autograd import enable_autograd, no_grad
-from tinytorch.core.dataloader import Compose, DataLoader, Dataset, RandomCrop, RandomHorizontalFlip, TensorDataset
+from tinytorch.core.averaging import EMA
+from tinytorch.core.dataloader import (
+    Compose,
+    DataLoader,
+    Dataset,
+    ImageDataset,
+    RandomCrop,
+    RandomHorizontalFlip,
+    TensorDataset,
+)
 from tinytorch.core.embeddings import Embedding, EmbeddingLayer, PositionalEncoding, create_sinusoidal_embeddings
 from tinytorch.core.layers import Dropout, Flatten, Layer, Linear, Sequential
 from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss, log_softmax
 from tinytorch.core.optimizers import SGD, Adam, AdamW, Optimizer
+from tinytorch.core.schedules import CosineSchedule, OneCycleSchedule
 from tinytorch.core.spatial import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d
 from tinytorch.core.tensor import Tensor
 from tinytorch.core.tokenization import BPETokenizer, CharTokenizer, Tokenizer
-from tinytorch.core.training import CosineSchedule, Trainer, clip_grad_norm, clip_grad_value
+from tinytorch.core.training import Trainer, clip_grad_norm, clip_grad_value
 from tinytorch.core.transformer import GPT, MLP, LayerNorm, TransformerBlock
 from tinytorch.engine.dispatch import use_backend
 from tinytorch.engine.plan import Plan
@@ -29,6 +40,7 @@ load_plan = Plan.load
 __version__ = "0.1.0"
 
 __all__ = [
+    "EMA",
     "GELU",
     "GPT",
     "MLP",
@@ -51,6 +63,8 @@ __all__ = [
     "Embedding",
     "EmbeddingLayer",
     "Flatten",
+    "ImageDataset",
+    "ImageTransform",
     "Layer",
     "LayerNorm",
     "Linear",
@@ -58,6 +72,7 @@ __all__ = [
     "MSELoss",
     "MaxPool2d",
     "MultiHeadAttention",
+    "OneCycleSchedule",
     "Optimizer",
     "Plan",
     "PositionalEncoding",

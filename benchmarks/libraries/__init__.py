@@ -7,7 +7,7 @@ function raises `Unavailable` where the machine or the library cannot do it; the
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +17,8 @@ import numpy as np
 # The name in tables, the module that needs to be installed, the files here.
 OURS, TORCH, ONNX, NUMPY = "tinytorch", "torch", "onnxruntime", "numpy"
 FILES = {
-    OURS: ("ours", "transformer_ours"),
-    TORCH: ("with_torch", "transformer_torch"),
+    OURS: ("ours", "transformer_ours", "accuracy_ours"),
+    TORCH: ("with_torch", "transformer_torch", "accuracy_torch"),
     ONNX: ("with_onnx", "transformer_onnx"),
     NUMPY: ("with_numpy", "transformer_numpy"),
 }
@@ -36,7 +36,7 @@ class Made:
 
     `run` takes one element of `trace`; `answer` gives an array to compare, made before anything is timed; `around` is
     entered around each block of runs; `per_run` is how often a run does the work; `peak_bytes` measures how much memory
-    a run holds at most beside what it is given.
+    a run holds at most beside what it is given; `tell` says what else is asked between runs.
     """
 
     run: Callable[[Any], Any]
@@ -45,11 +45,12 @@ class Made:
     around: Callable[[], AbstractContextManager] = nullcontext
     per_run: int = 1
     peak_bytes: Callable[[], int] | None = None
+    tell: Callable[[], Any] | None = None
 
 
-def missing() -> list[str]:
-    """Packages of the peers that are not installed."""
-    needed = [package for packages in NEEDED.values() for package in packages]
+def missing(libraries: Iterable[str] = FILES) -> list[str]:
+    """Packages of these libraries that are not installed."""
+    needed = [package for library in libraries for package in NEEDED.get(library, ())]
     return [package for package in needed if importlib.util.find_spec(package) is None]
 
 

@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import models, overload, register_model
 
 from kernels.cpu import LANES
-from kernels.simd.raw import F32, FLOATS, I8, I32, I64, INDEX, element, emitted
+from kernels.simd.raw import BYTES, F32, FLOATS, I8, I32, I64, INDEX, element, emitted
 
 VECTOR, VECTOR_I32 = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 
@@ -118,6 +118,17 @@ def _all_finite(builder: Any, a: Any) -> Any:
     return builder.icmp_unsigned("==", odd, ir.IntType(LANES)(0))
 
 
+def _of_bytes(builder: Any, x: Any, at: Any) -> Any:
+    place = builder.bitcast(element(builder, x, at), ir.VectorType(I8, LANES).as_pointer())
+    return builder.sitofp(builder.zext(builder.load(place, align=1), VECTOR_I32), VECTOR)
+
+
+def _of_bytes_backwards(builder: Any, x: Any, at: Any) -> Any:
+    forwards = _of_bytes(builder, x, builder.sub(at, I64(LANES - 1)))
+    backwards = ir.Constant(VECTOR_I32, list(range(LANES))[::-1])
+    return builder.shuffle_vector(forwards, ir.Constant(VECTOR, ir.Undefined), backwards)
+
+
 def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f32")
@@ -125,6 +136,8 @@ def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 _TWO, _THREE = [vector_f32] * 2, [vector_f32] * 3
+vector_of_bytes = emitted(vector_f32, [BYTES, INDEX], _of_bytes)  # (x, at) -> x[at], x[at + 1], ... as numbers
+vector_of_bytes_backwards = emitted(vector_f32, [BYTES, INDEX], _of_bytes_backwards)  # x[at], x[at - 1], ...
 vector_zero = emitted(vector_f32, [], lambda builder: zeros_of_vector())
 vector_add = emitted(vector_f32, _TWO, lambda builder, a, b: builder.fadd(a, b))
 vector_sub = emitted(vector_f32, _TWO, lambda builder, a, b: builder.fsub(a, b))

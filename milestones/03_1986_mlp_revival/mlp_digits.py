@@ -13,12 +13,12 @@ from milestones.report import Findings, Study, training_case
 from milestones.run import Achievement, Milestone, Run
 from milestones.sweeps import LAST, Case, Sweep
 from profiler import units
-from tinytorch import Linear, ReLU, Sequential, datasets, models
+from tinytorch import Linear, ReLU, Sequential, datasets, models, recipes
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.optimizers import AdamW
 from tinytorch.core.training import CosineSchedule, CrossEntropyLoss, Trainer
 
-HOW = models.TRAINING["mlp"]
+HOW = recipes.DIGITS["mlp"]
 
 MILESTONE = Milestone(
     name="mlp",
@@ -48,7 +48,8 @@ def achieve(run: Run) -> Achievement:
 
     figure, (curve, matrix, mistakes) = plots.panels(MILESTONE.title, 3)
     plots.loss_curve(curve, {"loss": losses}, "training loss, smoothed labels", least=plots.entropy(HOW.smoothing, 10))
-    plots.confusion_matrix(matrix, data.y_test, predicted, 10, f"held-out digits: {right.sum()} of {right.size} right")
+    said = f"held-out digits: {right.sum()} of {right.size} right"
+    plots.confusion_matrix(matrix, data.y_test, predicted, "0123456789", said)
     wrong = np.flatnonzero(~right)[:9]
     names = [f"{data.y_test[i]} read as {predicted[i]}" for i in wrong]
     plots.tiles(mistakes, data.x_test[wrong].reshape(-1, 8, 8), names, 2 if len(wrong) < 5 else 3, "what it misreads")

@@ -12,12 +12,12 @@ from milestones import plots, script
 from milestones.report import Findings, Study, training_case
 from milestones.run import Achievement, Milestone, Run
 from milestones.sweeps import LAST, Case, Sweep
-from tinytorch import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, datasets, models
+from tinytorch import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequential, datasets, models, recipes
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.optimizers import AdamW
 from tinytorch.core.training import CosineSchedule, CrossEntropyLoss, Trainer
 
-HOW = models.TRAINING["cnn"]
+HOW = recipes.DIGITS["cnn"]
 
 MILESTONE = Milestone(
     name="cnn",
@@ -47,7 +47,8 @@ def achieve(run: Run) -> Achievement:
 
     figure, (curve, matrix, filters) = plots.panels(MILESTONE.title, 3)
     plots.loss_curve(curve, {"loss": losses}, "training loss, smoothed labels", least=plots.entropy(HOW.smoothing, 10))
-    plots.confusion_matrix(matrix, data.y_test, predicted, 10, f"held-out digits: {right.sum()} of {right.size} right")
+    said = f"held-out digits: {right.sum()} of {right.size} right"
+    plots.confusion_matrix(matrix, data.y_test, predicted, "0123456789", said)
     learned = model[0].weight.data[:, 0]
     plots.tiles(filters, learned, [""] * len(learned), 4, "filters of the first layer (white: positive)")
     run.save_plot("digits", figure)

@@ -12,11 +12,11 @@ import numpy as np
 
 from milestones import language, plots, script
 from milestones.run import Achievement, Milestone, Run
-from tinytorch import GPT, datasets, models
+from tinytorch import GPT, datasets, models, recipes
 from tinytorch.core.dataloader import DataLoader, TensorDataset
 from tinytorch.core.losses import answer_loss
 
-HOW = models.RECIPES["transformer"]
+HOW = recipes.LANGUAGE["transformer"]
 LONGEST = 16  # letters of a question, and tokens of each answer
 EVERY = 50  # steps, after which the loss on test strings is drawn
 SIGNS = "·abcdefghijklmnopqrstuvwxyz|"  # of padding, letters and separator

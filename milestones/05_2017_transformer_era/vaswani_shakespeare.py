@@ -17,14 +17,14 @@ import numpy as np
 from milestones import language, plots, script
 from milestones.run import Achievement, Milestone, Run
 from profiler import clock
-from tinytorch import datasets, models
+from tinytorch import datasets, models, recipes
 from tinytorch.core.losses import CrossEntropyLoss
 from tinytorch.core.tensor import Tensor
 from tinytorch.core.tokenization import CharTokenizer
 from tinytorch.core.transformer import GPT
 from tinytorch.perf.decoding import Decoder
 
-HOW = models.RECIPES["gpt-shakespeare"]
+HOW = recipes.LANGUAGE["gpt-shakespeare"]
 EVERY, SOME = 100, 8  # after so many steps the loss on every eighth window of the validation part is drawn
 PROMPT, WRITTEN, TEMPERATURE = "ROMEO:\n", 600, 0.8
 WINDOW = 48  # characters that are read again where a text fills the model's positions

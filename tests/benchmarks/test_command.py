@@ -7,9 +7,10 @@ import json
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import contest, libraries
+from benchmarks import accuracy, contest, libraries
 from benchmarks.__main__ import main
 from tests.benchmarks.results import gemm, latency
+from tinytorch.datasets import DataError
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def measured(monkeypatch):
 
     def use(*results):
         asked = []
-        monkeypatch.setattr(libraries, "missing", list)
+        monkeypatch.setattr(libraries, "missing", lambda *which: [])
         monkeypatch.setattr(command, "measure", lambda *how: asked.append(how) or list(results))
         return asked
 
@@ -47,7 +48,8 @@ def test_all_reached_is_zero_and_nothing_judged_is_not(measured):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["kernel"], "unknown group kernel; known: kernels, sparse, inference, training, transformer, overhead"),
+        (["kernel"],
+         "unknown group kernel; known: kernels, sparse, inference, training, transformer, overhead, accuracy"),
         (["--threads", "two"], "--threads is 'two'; give numbers with commas between them, such as 1,2"),
         (["--threads", "0"], "--threads is 0; this process may use 1 to"),
         (["--threads", "1,4096"], "--threads is 1,4096; this process may use 1 to"),
@@ -67,6 +69,36 @@ def test_missing_peers_say_what_installs_them(monkeypatch, capsys):
     assert stopped.value.code == 2
     err = capsys.readouterr().err
     assert "the peers are missing: a_package_nobody_has; install them with: pip install -e '.[peers]'" in err
+
+
+def test_the_race_needs_pytorch_alone(monkeypatch, capsys):
+    monkeypatch.setattr(libraries, "NEEDED", {"torch": ("json",), "onnxruntime": ("a_package_nobody_has",)})
+    monkeypatch.setattr(command, "measure", lambda *how: [gemm()])
+    assert main(["accuracy"]) == 0
+    monkeypatch.setattr(libraries, "NEEDED", {"torch": ("a_package_nobody_has",)})
+    with pytest.raises(SystemExit) as stopped:
+        main(["accuracy"])
+    assert stopped.value.code == 2
+    assert "the peers are missing: a_package_nobody_has" in capsys.readouterr().err
+
+
+def test_a_race_comes_where_it_is_asked_for_with_the_most_threads(monkeypatch):
+    asked = []
+    monkeypatch.setattr(accuracy, "measure", lambda *how: asked.append(how) or latency())
+    assert len(command.measure(["accuracy"], [1, 2], True)) == 1
+    assert asked == [(2, True)]
+    assert command.measure(["sparse"], [], True) == [] and len(asked) == 1
+
+
+def test_missing_data_is_told_with_what_to_do(measured, monkeypatch, capsys):
+    measured()
+
+    def fail(*how):
+        raise DataError("cifar10: there is no cifar-10-binary.tar.gz; put it into a folder")
+
+    monkeypatch.setattr(command, "measure", fail)
+    assert main(["accuracy"]) == 2
+    assert capsys.readouterr().err == "benchmarks: cifar10: there is no cifar-10-binary.tar.gz; put it into a folder\n"
 
 
 def test_a_failed_run(measured, monkeypatch, capsys):

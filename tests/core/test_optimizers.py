@@ -165,3 +165,62 @@ def test_an_optimizer_without_update_says_so():
 
 def test_pytorchs_module_name():
     assert optim.SGD is SGD and optim.Adam is Adam and optim.AdamW is AdamW
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+
+def test_decay_that_is_decoupled_does_not_pass_through_momentum():
+    """v: 1, then 2.5; w: 0.95 - 0.1, then 0.95 * 0.85 - 0.25."""
+    options = {"momentum": 0.5, "weight_decay": 0.5, "decoupled": True}
+    assert stepped(lambda p: SGD(p, lr=0.1, **options), [1.0, 2.0]) == pytest.approx([0.85, 0.5575], rel=1e-6)
+    plain = stepped(lambda p: SGD(p, lr=0.1, weight_decay=0.5, decoupled=True), [1.0, 2.0])
+    assert plain == pytest.approx(stepped(lambda p: SGD(p, lr=0.1, weight_decay=0.5), [1.0, 2.0]))
+
+
+@pytest.mark.parametrize("make", [lambda p: SGD(p, lr=0.1, momentum=0.9, weight_decay=0.5),
+                                  lambda p: AdamW(p, lr=0.1, weight_decay=0.5)])  # fmt: skip
+def test_groups_do_what_optimizers_of_their_own_would_do(make):
+    def weights():
+        return [Tensor(Tensor.randn(3, 2, seed=i).data.copy(), requires_grad=True) for i in range(3)]
+
+    a, b = weights(), weights()
+    together = make([{"params": a[:1]}, {"params": a[1:2], "weight_decay": 0.0}, {"params": a[2:], "lr": 0.2}])
+    apart = [make([w]) for w in b]
+    apart[1].weight_decay = 0.0
+    for i in range(4):
+        together.lr = 0.1 / (i + 1)  # the last group has twice that
+        for w, mine, own, ratio in zip(a, b, apart, (1, 1, 2)):
+            own.lr = ratio * together.lr
+            w.grad = mine.grad = Tensor.randn(3, 2, seed=10 + i).data
+            own.step()
+        together.step()
+    for w, mine in zip(a, b):
+        np.testing.assert_array_equal(w.data, mine.data)
+
+
+@pytest.mark.parametrize("groups, text", [
+    ([{"params": "w", "momentum": 0.5}], r"SGD: group 0 is \['momentum', 'params'\]; give each group as a dict"),
+    ([{"lr": 0.1}], r"SGD: group 0 is \['lr'\]; give each group as a dict with lr, params, weight_decay"),
+    ([{"params": "w"}, Tensor([1.0])], "SGD: group 1 is Tensor; give each group as a dict"),
+    ([{"params": "w", "lr": -1.0}], "SGD: group 0 has lr -1.0 and weight_decay None, which must not be negative"),
+    ([{"params": "w"}, {"params": "w"}], "SGD: a parameter was given twice and would be updated twice"),
+    ([{"params": []}], "SGD: no parameters given"),
+])  # fmt: skip
+def test_wrong_groups(groups, text):
+    w = Tensor([1.0], requires_grad=True)
+    filled = [
+        {k: [w] if v == "w" else v for k, v in group.items()} if isinstance(group, dict) else group for group in groups
+    ]
+    with pytest.raises(ValueError, match=text):
+        SGD(filled)
+    with pytest.raises(ValueError, match=r"group 0 has lr 0.1, which keeps its ratio to lr 0; give a positive lr"):
+        SGD([{"params": [w], "lr": 0.1}], lr=0)
+
+
+def test_moments_are_laid_out_as_their_weights_whatever_a_state_was():
+    """A captured step works on them where they lie."""
+    w = Tensor(np.asfortranarray(np.ones((3, 2), np.float32)), requires_grad=True)
+    optimizer = SGD([w], momentum=0.9)
+    optimizer.load_state_dict({"step_count": 1, "lr": 0.1, "moments": {"0.velocity": np.ones((3, 2), np.float32)}})
+    assert optimizer.moments[0]["velocity"].strides == w.data.strides

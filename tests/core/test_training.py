@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import math
 
 import numpy as np
@@ -11,11 +9,8 @@ import pytest
 
 from tinytorch import (
     SGD,
-    Adam,
     AdamW,
-    BatchNorm2d,
     BinaryCrossEntropyLoss,
-    Conv2d,
     CosineSchedule,
     CrossEntropyLoss,
     DataLoader,
@@ -34,7 +29,6 @@ from tinytorch import (
     datasets,
 )
 from tinytorch.core.training import NonFiniteLoss
-from tinytorch.weights import WeightsError
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -140,23 +134,6 @@ def test_the_trainer_clips():
     assert moved == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_cosine_schedule():
-    schedule = CosineSchedule(max_lr=1.0, min_lr=0.2, total_epochs=10)
-    assert [schedule.get_lr(e) for e in (0, 5, 10, 99)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
-    with pytest.raises(ValueError, match="total_epochs is 0, it must be at least 1"):
-        CosineSchedule(total_epochs=0)
-
-
-def test_cosine_schedule_after_a_warm_up():
-    schedule = CosineSchedule(max_lr=1.0, min_lr=0.2, total_epochs=14, warmup=4)
-    assert [schedule.get_lr(e) for e in (0, 1, 3, 4, 9, 14, 99)] == pytest.approx([0.25, 0.5, 1, 1, 0.6, 0.2, 0.2])
-    for warmup in (-1, 14):
-        with pytest.raises(
-            ValueError, match=rf"warmup is {warmup}, it must be from 0 to 13: an epoch at least is left"
-        ):
-            CosineSchedule(total_epochs=14, warmup=warmup)
-
-
 def test_single_steps_do_what_an_epoch_does_with_a_rate_for_each():
     stepped, whole = (Trainer(m, SGD(m.parameters(), lr=0.1), CrossEntropyLoss()) for m in (net(), net()))
     losses = [stepped.train_step(x, y) for x, y in batches(8)]
@@ -171,6 +148,27 @@ def test_single_steps_do_what_an_epoch_does_with_a_rate_for_each():
         assert stepped.optimizer.lr == stepped.scheduler.get_lr(stepped.step - 1) and stepped.model.training
     assert stepped.optimizer.lr == pytest.approx(0.5 + 0.5 * math.cos(math.pi / 4))
     assert np.isfinite(stepped.model[0].weight.data).all()
+
+
+def test_a_schedule_by_steps_gives_each_update_its_rate():
+    class Recorded(SGD):
+        def step(self):
+            rates.append(self.lr)
+            super().step()
+
+    schedule = CosineSchedule(1.0, 0.0, 12, warmup=4)
+    for accumulation, updates in ((1, 6), (3, 2)):
+        rates: list[float] = []
+        model = net()
+        trainer = Trainer(
+            model, Recorded(model.parameters()), CrossEntropyLoss(), schedule, schedule_by="step"
+        )  # fmt: skip
+        trainer.train_epoch(batches(4), accumulation)
+        trainer.train_epoch(batches(4), accumulation)
+        assert rates == [schedule.get_lr(step) for step in range(2 * updates)]
+        assert trainer.history["learning_rates"] == [rates[updates - 1], rates[-1]]
+    with pytest.raises(ValueError, match='schedule_by is \'batch\'; choose "epoch" or "step"'):
+        Trainer(model, SGD(model.parameters()), CrossEntropyLoss(), schedule, schedule_by="batch")
 
 
 def test_evaluation_runs_in_eval_mode_without_gradients_and_restores_the_mode():
@@ -219,120 +217,6 @@ def test_a_broken_loss_function_is_told_from_a_broken_model():
     trainer = Trainer(model, SGD(model.parameters()), lambda out, y: out.sum() * float("nan"))
     with pytest.raises(NonFiniteLoss, match="all layers are finite, so it is the loss function itself"):
         trainer.train_epoch(batches(8))
-
-
-# -- checkpoints ------------------------------------------------------------------------------------------------------
-
-
-def image_trainer(seed):
-    np.random.seed(seed)
-    model = Sequential(Conv2d(1, 4, 3, padding=1), BatchNorm2d(4), ReLU(), Flatten(), Linear(256, 10))
-    return Trainer(model, Adam(model.parameters(), lr=0.01), CrossEntropyLoss(), CosineSchedule(0.01, 0.001, 4), 1.0)
-
-
-def image_batches():
-    data = datasets.load("digits-images")
-    return list(DataLoader(TensorDataset(data.x_train[:96], data.y_train[:96]), 32))
-
-
-def test_a_checkpoint_goes_on_bit_by_bit(tmp_path):
-    loader, straight, halted, resumed = image_batches(), image_trainer(0), image_trainer(0), image_trainer(9)
-    for _ in range(4):
-        straight.train_epoch(loader)
-    for _ in range(2):
-        halted.train_epoch(loader)
-    halted.save_checkpoint(tmp_path / "half.safetensors")
-    resumed.load_checkpoint(tmp_path / "half.safetensors")
-    for _ in range(2):
-        resumed.train_epoch(loader)
-    same(resumed.model, straight.model)  # batch norm's running statistics included
-    assert resumed.history == straight.history
-    assert (resumed.epoch, resumed.step) == (straight.epoch, straight.step) == (4, 12)
-
-
-def everything(trainer):
-    state = copy.deepcopy((trainer.model.state_dict(), trainer.optimizer.state_dict(), trainer.history))
-    return state, trainer.epoch, trainer.step
-
-
-def assert_unchanged(trainer, before):
-    np.testing.assert_equal(everything(trainer), before)
-
-
-@pytest.fixture(scope="module")
-def trained(backend, tmp_path_factory):
-    """A small trainer after an epoch, and its checkpoint."""
-    model = net()
-    trainer = Trainer(model, Adam(model.parameters(), lr=0.01), CrossEntropyLoss())
-    trainer.train_epoch(batches(8))
-    path = tmp_path_factory.mktemp("checkpoint") / "c.safetensors"
-    trainer.save_checkpoint(path)
-    return trainer, path
-
-
-def test_a_truncated_checkpoint_changes_nothing(trained, tmp_path):
-    trainer, good = trained
-    content, before, bad = good.read_bytes(), everything(trainer), tmp_path / "bad.safetensors"
-    for length in [0, 1, 7, 8, 9, *range(10, len(content), len(content) // 40), len(content) - 1]:
-        bad.write_bytes(content[:length])
-        with pytest.raises(WeightsError, match=r"bad.safetensors: not a checkpoint of this model \(.*\); save it"):
-            trainer.load_checkpoint(bad)
-    assert_unchanged(trainer, before)
-
-
-def test_a_damaged_header_is_refused_or_harmless(trained, tmp_path):
-    """Every single-bit error in the description of the arrays: it loads the same numbers or changes nothing."""
-    trainer, good = trained
-    content, before, bad = good.read_bytes(), everything(trainer), tmp_path / "bad.safetensors"
-    header = 8 + int.from_bytes(content[:8], "little")
-    rng = np.random.default_rng(0)
-    refused = 0
-    for _ in range(400):
-        at, bit = int(rng.integers(0, header)), int(rng.integers(0, 8))
-        bad.write_bytes(content[:at] + bytes([content[at] ^ (1 << bit)]) + content[at + 1 :])
-        try:
-            trainer.load_checkpoint(bad)
-        except WeightsError:
-            refused += 1
-            assert_unchanged(trainer, before)
-        else:
-            trainer.load_checkpoint(good)  # the flip changed a digit of the progress, say
-    assert refused > 200
-    assert_unchanged(trainer, before)
-
-
-@pytest.mark.parametrize("change", ["epoch", "history", "lr", "no trainer", "list"])
-def test_progress_that_makes_no_sense_changes_nothing(trained, tmp_path, change):
-    from safetensors.numpy import load_file, save_file
-
-    trainer, good = trained
-    progress = {"epoch": 1, "step": 1, "history": {k: [1.0] for k in trainer.history}, "lr": 0.1, "step_count": 1}
-    if change in progress:
-        progress[change] = {"not": "this"}
-    text = "[]" if change == "list" else json.dumps(progress)
-    save_file(load_file(good), tmp_path / "odd.safetensors", {"other" if change == "no trainer" else "trainer": text})
-    before = everything(trainer)
-    with pytest.raises(WeightsError, match="not a checkpoint of this model"):
-        trainer.load_checkpoint(tmp_path / "odd.safetensors")
-    assert_unchanged(trainer, before)
-
-
-def test_a_checkpoint_of_another_model_or_optimizer_changes_nothing(trained):
-    _, good = trained
-    other = Sequential(Linear(4, 9), ReLU(), Linear(9, 3))
-    for trainer in (
-        Trainer(other, Adam(other.parameters()), CrossEntropyLoss()),
-        Trainer(net(), SGD(net().parameters(), momentum=0.9), CrossEntropyLoss()),
-    ):
-        before = everything(trainer)
-        with pytest.raises(WeightsError, match="not a checkpoint of this model"):
-            trainer.load_checkpoint(good)
-        assert_unchanged(trainer, before)
-
-
-def test_a_missing_checkpoint_says_so(trained, tmp_path):
-    with pytest.raises(FileNotFoundError):
-        trained[0].load_checkpoint(tmp_path / "none.safetensors")
 
 
 def test_mse_trains_too():

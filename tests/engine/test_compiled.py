@@ -68,9 +68,14 @@ def large(name):
         "scale_to_norm": ((rows, np.array(40.0)), {"max_norm": 2.0}),
         "compare": ((rows, rows[::-1].copy()), {"relation": ">="}),
         "dropout": ((rows, np.array(7)), {"p": 0.3}),
+        "augment": (
+            (np.arange(64 * 3 * 32 * 32).astype(np.uint8).reshape(64, 3, 32, 32), np.arange(64)[::-1],
+             np.tile([2, -3, 1, 4, 31], (64, 1)), normal(2, 3)), {"mode": "reflect", "cutout": 8},
+        ),
         "embedding": ((rows, ids), {}),
         "embedding_grad": ((rows, ids), {"shape": (512, 512)}),
-        "sgd_step": ((rows, normal(512, 512), normal(512, 512), np.array([0.1, 0.9, 0.01, 0])), {}),
+        "sgd_step": ((rows, normal(512, 512), normal(512, 512), np.array([0.1, 0.9, 0.01, 0, 0])), {}),
+        "average_step": ((rows, normal(512, 512), np.array([0.1])), {}),
         "adam_step": (
             (rows, normal(512, 512), normal(512, 512), np.abs(normal(512, 512)),
              np.array([0.01, 0.9, 0.999, 1e-8, 0.01, 1, 0.1, 0.001])), {},

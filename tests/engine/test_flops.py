@@ -59,7 +59,8 @@ COMPARING = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equ
 # maximum that keeps exp from overflowing, in a gradient without what forward computed already, and without the few
 # operations on numbers of one channel or row.
 LITERAL = {
-    "abs", "add", "clip", "conv2d_weight_grad", "div", "dropout", "exp", "linear_input_grad",
+    "abs", "add", "augment", "average_step", "clip", "conv2d_weight_grad", "div", "dropout", "exp",
+    "linear_input_grad",
     "linear_weight_grad", "log", "log_softmax_grad", "matmul", "max", "maximum", "min", "mul", "neg", "pow", "power",
     "relu", "running_stats_step", "scale_to_norm", "sgd_step", "sigmoid_grad", "sign", "softmax_grad", "sqrt", "sub",
     "sum", "tanh", "tanh_grad",
@@ -114,12 +115,13 @@ def test_products_are_counted_as_the_reference_multiplies(name):
 # -- ops whose cost depends on values ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("velocity, decay, nesterov, per_weight", [
-    (False, 0, 0, 2), (False, 0.1, 0, 4), (True, 0, 0, 4), (True, 0.1, 0, 6), (True, 0.1, 1, 8), (True, 0, 1, 6),
+@pytest.mark.parametrize("velocity, decay, nesterov, decoupled, per_weight", [
+    (False, 0, 0, 0, 2), (False, 0.1, 0, 0, 4), (True, 0, 0, 0, 4), (True, 0.1, 0, 0, 6), (True, 0.1, 1, 0, 8),
+    (True, 0, 1, 0, 6), (False, 0, 0, 1, 2), (False, 0.1, 0, 1, 3), (True, 0.1, 1, 1, 7),
 ])  # fmt: skip
-def test_sgd_counts_the_terms_it_has(velocity, decay, nesterov, per_weight):
+def test_sgd_counts_the_terms_it_has(velocity, decay, nesterov, decoupled, per_weight):
     w = np.ones((3, 5))
-    hyper = np.array([0.1, 0.9 if velocity else 0, decay, nesterov])
+    hyper = np.array([0.1, 0.9 if velocity else 0, decay, nesterov, decoupled])
     assert flops_of(ops.sgd_step, (w, w, w if velocity else None, hyper), {}) == 15 * per_weight
 
 

@@ -95,6 +95,7 @@ def ints(*values):
 
 CONV = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
 POOL = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}
+BYTES, CROP = np.zeros((5, 3, 2, 2), np.uint8), {"mode": "zeros", "cutout": 0}
 EPS = {"eps": 1e-5}
 HEADS = {"causal": True, "scale": 1.0}
 
@@ -205,6 +206,14 @@ ERRORS = [
     ("concat", (f(3, 4), f(3, 4)), {"axis": 2}, ValueError, "they have no axis 2; choose one below 2"),
     ("dropout", (f(3), np.array(1)), {"p": 1.5}, ValueError, "dropout: p is 1.5, it is a probability: choose it"),
     ("dropout", (f(3), f()), {"p": 0.5}, TypeError, r"key is \(\) float32: it must be one int64; draw a new one"),
+    ("augment", (f(5, 1, 2, 2), ints(1), np.zeros((1, 5), int), f(2, 1)), CROP, TypeError,
+     r"augment: images are \(5, 1, 2, 2\) float\d+: they must be \(N, C, H, W\) uint8; keep the bytes of the data set"),
+    ("augment", (BYTES, ints(1), np.zeros((1, 4), int), f(2, 3)), CROP, ValueError,
+     r"draws are \(1, 4\), affine is \(2, 3\): they must be \(n,\), \(n, 5\) and \(2, 3\), for images \(5, 3, 2, 2\)"),
+    ("augment", (BYTES, ints(1), np.zeros((1, 5), int), f(2, 3)), {**CROP, "mode": "wrap"}, ValueError,
+     "augment: unknown mode 'wrap'; known: zeros, reflect"),
+    ("augment", (BYTES, ints(1, 5), np.zeros((2, 5), int), f(2, 3)), CROP, IndexError,
+     r"augment: id 5 at position \(1,\) is outside 0..4; the number of images is 5: check how the ids were made"),
     ("embedding", (f(5, 2), f(3)), {}, TypeError, "ids are float32: they must be integers; convert them with astype"),
     ("embedding", (f(5,), ints(1)), {}, ValueError, r"table is \(5,\): it must be \(vocabulary, width\)"),
     ("embedding", (f(5, 2), ints(1, 5, 2)), {}, IndexError,
@@ -228,7 +237,8 @@ ERRORS = [
      r"sum_of_squares: squares are \(2,\) float\d+, they must be \(\) float64; pass what sum_of_squares gave"),
     ("sum_of_squares", (ints(1), None), {}, TypeError, "sum_of_squares: x is int64; it needs a floating type"),
     ("scale_to_norm", (f(3), np.float32(1)), {"max_norm": 1.0}, ValueError, r"squares are \(\) float32, they must be"),
-    ("sgd_step", (f(3), f(4), None, np.zeros(4)), {}, ValueError, r"sgd_step: w is \(3,\), g is \(4,\): they must agr"),
+    ("sgd_step", (f(3), f(4), None, np.zeros(5)), {}, ValueError, r"sgd_step: w is \(3,\), g is \(4,\): they must agr"),
+    ("average_step", (f(3), f(4), np.zeros(1)), {}, ValueError, r"average_step: w is \(3,\), g is \(4,\): they must"),
     ("running_stats_step", (f(3), f(3), f(3), np.zeros(2)), {}, ValueError,
      r"running_stats_step: mean is \(3,\), var is \(3,\), stats are \(3,\): they must be \(C,\), \(C,\) and \(2, C\)"),
     ("adam_step", (f(3), f(3), f(3), f(2), np.zeros(8)), {}, ValueError, r"adam_step: w is \(3,\), state 1 is \(2,\)"),

@@ -17,8 +17,9 @@ each_differentiable = pytest.mark.parametrize("name, i", DIFFERENTIABLE)
 
 # Ops of the forward direction that have no gradient; every backward op has none either.
 WITHOUT_GRADIENT = {
-    "adam_step", "batch_stats", "cache_write", "cached_attention", "compare", "running_stats_step", "scale_to_norm",
-    "sgd_step", "sign", "sum_of_squares",
+    "adam_step", "augment", "average_step", "batch_stats", "cache_write", "cached_attention", "compare",
+    "running_stats_step",
+    "scale_to_norm", "sgd_step", "sign", "sum_of_squares",
 }  # fmt: skip
 
 

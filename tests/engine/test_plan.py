@@ -35,7 +35,9 @@ from tinytorch.perf.quantization import quantize
 from tinytorch.perf.weighted import stored
 
 RNG = np.random.default_rng(0)
-EXAMPLES = {"perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8)}
+EXAMPLES = {
+    "perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8), "mlp-mnist": (784,), "cnn-cifar10": (3, 32, 32),
+}  # fmt: skip
 
 
 def sample(*shape: int) -> np.ndarray:

@@ -46,6 +46,13 @@ OPTIMIZERS = {
     "sgd": lambda p: SGD(p, lr=0.05),
     "momentum": lambda p: SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
     "adamw": lambda p: AdamW(p, lr=0.01),
+    "groups": lambda p: SGD(
+        [
+            {"params": [w for w in p if w.ndim > 1]},
+            {"params": [w for w in p if w.ndim == 1], "lr": 0.1, "weight_decay": 0},
+        ],
+        lr=0.05, momentum=0.9, weight_decay=1e-2, decoupled=True,
+    ),
 }
 
 

@@ -23,7 +23,9 @@ from tinytorch.engine.watching import Ran, watch_plans, watchers
 from tinytorch.perf.quantization import quantize
 
 RNG = np.random.default_rng(0)
-SHAPES = {"perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8)}
+SHAPES = {
+    "perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8), "mlp-mnist": (784,), "cnn-cifar10": (3, 32, 32),
+}  # fmt: skip
 
 
 def sample(*shape: int) -> np.ndarray:

@@ -141,8 +141,8 @@ def cross_entropy_grad(g, logits, targets):
 
 def sgd_step(w, g, velocity, hyper):
     """-> w, velocity after the step."""
-    lr, momentum, decay, nesterov = hyper
-    d = g + decay * w
+    lr, momentum, decay, nesterov, decoupled = hyper
+    w, d = (w - lr * decay * w, g) if decoupled else (w, g + decay * w)
     if velocity is None:
         return w - lr * d, None
     velocity = momentum * velocity + d

@@ -34,9 +34,10 @@ def stepped(op, arrays, hyper):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("nesterov", (0, 1))
-def test_sgd_with_momentum(size, nesterov):
+@pytest.mark.parametrize("decoupled", (0, 1))
+def test_sgd_with_momentum(size, nesterov, decoupled):
     w, g, velocity = values(size), values(size), values(size)
-    hyper = np.array([0.1, 0.9, 0.01, nesterov])
+    hyper = np.array([0.1, 0.9, 0.5, nesterov, decoupled])
     new_w, _, new_velocity = stepped("sgd_step", (w, g, velocity), hyper)
     expected_w, expected_velocity = naive.sgd_step(*double(w, g, velocity), hyper)
     assert nmse(new_w, expected_w) < NMSE_ELEMENTWISE
@@ -44,8 +45,9 @@ def test_sgd_with_momentum(size, nesterov):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_plain_sgd(size):
-    w, g, hyper = values(size), values(size), np.array([0.1, 0, 0.5, 0])
+@pytest.mark.parametrize("decoupled", (0, 1))
+def test_plain_sgd(size, decoupled):
+    w, g, hyper = values(size), values(size), np.array([0.1, 0, 0.5, 0, decoupled])
     assert nmse(stepped("sgd_step", (w, g, None), hyper)[0], naive.sgd_step(*double(w, g), None, hyper)[0]) < 1e-12
 
 
@@ -60,15 +62,24 @@ def test_adam(size, decoupled):
     np.testing.assert_array_equal(new_g, g)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_an_average_of_weights(size):
+    average, w = normal(size), normal(size)
+    hyper = np.array([0.01])
+    new, same = stepped("average_step", (average, w), hyper)
+    assert nmse(new, average + 0.01 * (w.astype(np.float64) - average)) < NMSE_ELEMENTWISE
+    np.testing.assert_array_equal(same, w)
+
+
 def test_the_split_does_not_matter_and_guards_hold():
-    w, g, hyper = normal(5000), normal(5000), np.array([0.1, 0, 0, 0])
+    w, g, hyper = normal(5000), normal(5000), np.array([0.1, 0, 0, 0, 0])
     whole = stepped("sgd_step", (w, g, None), hyper)[0]
     twice = run("sgd_step", w.copy(), g, None, hyper)  # in place, so two steps in all
     np.testing.assert_array_equal(twice, stepped("sgd_step", (whole, g, None), hyper)[0])
 
 
 def test_a_gradient_in_another_order_is_brought_into_the_weights():
-    w, hyper = normal(4, 5, 6), np.array([0.1, 0, 0, 0])
+    w, hyper = normal(4, 5, 6), np.array([0.1, 0, 0, 0, 0])
     values = normal(4, 5, 6)
     for g in layouts(values):
         for weight in (w, w.transpose(2, 0, 1).copy().transpose(1, 2, 0)):
@@ -76,7 +87,7 @@ def test_a_gradient_in_another_order_is_brought_into_the_weights():
 
 
 def test_declined():
-    w, hyper = normal(4, 6), np.array([0.1, 0.9, 0, 0])
+    w, hyper = normal(4, 6), np.array([0.1, 0.9, 0, 0, 0])
     assert registry.program("sgd_step", (w[:, ::2], w[:, ::2], None, hyper), {}) is None
     assert registry.program("sgd_step", (w, w, normal(6, 4).T, hyper), {}) is None
     assert registry.program("sgd_step", (w, w, None, hyper.astype(np.float32)), {}) is None

@@ -25,7 +25,7 @@ MET = """    print('{"met":true,"verdict":"99 % reached"}')"""
 OTHER = """    print('{"met":true,"verdict":"99 % reached","claim":"it does another task"}')"""
 MISSED = """    print('{"met":false,"verdict":"1 % reached"}'); sys.exit(1)"""
 BROKEN = """    sys.exit("it broke")"""
-BARE = """    print('{"met":false,"needs":"tinyshakespeare"}'); sys.exit(1)"""
+BARE = """    print('{"met":false,"needs":"tinyshakespeare"}'); sys.exit(2)"""
 SLOW = """    try:
         print("waiting", flush=True)
         time.sleep(60)
@@ -66,8 +66,21 @@ def test_one_that_fails_does_not_stop_the_others(folder, capfd):
     assert code == 1 and not line["met"] and "it broke" in err
     assert [one["met"] for one in line["milestones"]] == [False, False, False, True]
     assert [one["reached"] for one in line["milestones"]] == [
-        "1 % reached", "failed (exit code 1); see above", "needs tinyshakespeare", "99 % reached",
+        "1 % reached", "failed (exit code 1); see above", "needs tinyshakespeare; see above", "99 % reached",
     ]  # fmt: skip
+
+
+def test_a_script_whose_data_are_missing_is_skipped_and_the_others_decide(folder, capfd):
+    assert main(["run", "all"], folder(one=BARE, two=MET)) == 0
+    out = capfd.readouterr().out
+    line = json.loads(out.splitlines()[-1])
+    assert (line["met"], line["skipped"]) == (False, 1), "a claim that was not looked at is not met"
+    assert "needs tinyshakespeare; see above" in out and "skipped" in out[out.rindex("milestone  ") :]
+    assert "NO" not in out[out.rindex("milestone  ") :]
+
+
+def test_where_all_data_are_missing_the_exit_code_says_so(folder, capfd):
+    assert main(["run", "1"], folder(one=BARE)) == 2
 
 
 def test_the_table_says_what_was_really_done(folder, capfd):
@@ -100,7 +113,7 @@ def test_list_shows_number_year_script_and_claim(folder, capfd):
 def test_the_real_ones_are_found_with_their_claims():
     found = catalogue.entries()
     assert [(one.number, one.year) for one in found] == [
-        (1, 1957), (2, 1969), (3, 1986), (4, 1998), (5, 2017), (5, 2017), (6, 2024),
+        (1, 1957), (2, 1969), (3, 1986), (3, 1986), (4, 1998), (4, 1998), (5, 2017), (5, 2017), (6, 2024),
     ]  # fmt: skip
     assert all(len(one.claim.claim) > 20 for one in found)
 

@@ -16,6 +16,8 @@ from tests.milestones.test_scripts import ROOT, SCRIPTS
 from tinytorch import GPT, Conv2d, Linear, ReLU, Sequential
 
 SYSTEMS = ROOT / "milestones" / "06_2024_systems_age" / "systems_report.py"
+MNIST = ROOT / "milestones" / "03_1986_mlp_revival" / "mlp_mnist.py"
+CIFAR10 = ROOT / "milestones" / "04_1998_cnn_revolution" / "studies.py"
 EVERYTHING = (
     "inputs", "parameters", "flops_per_s", "multiply_adds", "passes", "steps", "training_s", "training_flops", "shown",
     "examples", "width", "layers", "query_flops", "threads", "bytes",
@@ -113,15 +115,17 @@ def test_a_step_of_a_plan_has_the_parameters_of_its_layers():
 
 def questions_of(name):
     """What asks the questions of a script."""
-    if name in SCRIPTS:
-        return runpy.run_path(str(SCRIPTS[name]))["questions"]
-    return language.questions if name == "transformer" else runpy.run_path(str(SYSTEMS))["questions"]
+    if name == "transformer":
+        return language.questions
+    scripts = {**SCRIPTS, "systems": SYSTEMS, "mlp-mnist": MNIST, "cnn-cifar10": CIFAR10, "cifar10-best": CIFAR10}
+    return runpy.run_path(str(scripts[name]))["best_questions" if name == "cifar10-best" else "questions"]
 
 
 @pytest.mark.parametrize(
     ("name", "year"),
-    [("perceptron", 1957), ("xor", 1969), ("mlp", 1986), ("cnn", 1998), ("transformer", 2017), ("systems", 2024)],
-)
+    [("perceptron", 1957), ("xor", 1969), ("mlp", 1986), ("cnn", 1998), ("transformer", 2017), ("systems", 2024),
+     ("mlp-mnist", 1986), ("cnn-cifar10", 1998), ("cifar10-best", 1998)],
+)  # fmt: skip
 def test_every_question_points_at_numbers_that_were_measured(name, year):
     asked = []
     for scale in (1, 2):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 
@@ -171,7 +169,9 @@ def test_a_cache_that_changes_tokens_is_noticed(gpt, texts):
     uncached = WRITING.uncached(gpt)
 
     def pair(arm):
-        told = partial(answers, samples=prompts)
+        def told(arm, progress):
+            return answers(arm, prompts, progress)
+
         return Pair(arm, arm, prompts, told, output_tokens=6, caching=(arm, uncached))
 
     honest = generation(pair(WRITING.candidate(gpt, "plan", prompts[0], 1)), prompts)

@@ -126,7 +126,7 @@ def test_a_text_task_never_touches_its_test_split(untrained, brief, monkeypatch)
     assert state.form == "plan" and state.retrained and rows[1].calibration is not None
     assert [row.note.split()[0] for row in rows[3:]] == ["KV", "two"]
     assert all(on_integers(one.layer) for one in weighted_layers(state.model)) or "float32 (" in rows[-1].note
-    assert Context.of(task).x_train.shape == (128, 32)  # grids are measured where answers are written too
+    assert Context.of(task).calibration(99, 0).x.shape == (99, 32)  # grids are measured where answers are written too
 
 
 def test_a_loss_in_the_waterfall():

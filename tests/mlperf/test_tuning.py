@@ -15,7 +15,7 @@ from mlperf.recipe import Recipe
 from mlperf.tuning import Trial, chosen
 from tests.mlperf.test_pipeline import Untouchable
 from tinytorch import datasets
-from tinytorch.models import TRAINING
+from tinytorch.recipes import DIGITS
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -74,7 +74,7 @@ def test_the_strings_default_keeps_what_new_strings_ask_for():
     assert found.passes and found.quality[0].ref_correct >= 490 and found.bytes[0] < 140_000
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", DIGITS)
 @pytest.mark.parametrize("division", tuning.TRIED)
 def test_the_defaults_are_among_what_was_tried_and_pass_on_a_split(name, division):
     task = tasks.find(name)

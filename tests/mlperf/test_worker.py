@@ -13,7 +13,7 @@ import pytest
 from leaderboard import Worker
 from mlperf import worker
 from mlperf.harness import Effort
-from mlperf.worker import THREAD_VARIABLES, Job, WorkerError, environment, measure
+from mlperf.worker import THREAD_VARIABLES, Job, WorkerError, environment, measure, tenths
 
 BRIEF = Effort(workers=1, pairs=3, block_ns=200_000, queries=20)
 
@@ -39,7 +39,7 @@ def report(contestants):
 def test_a_report_is_a_worker_of_the_leaderboard(report):
     found, pairs = report
     kept = Worker(**found.worker)
-    assert (kept.pid_order, len(kept.order), pairs) == (2, 3, 3)
+    assert (kept.pid_order, len(kept.order), pairs) == (2, 3, 3 + 2 * 10)  # and the test set in tenths, twice
     assert kept.compiled_while_timed == 0
     assert sum(kept.ref_block_ns) + sum(kept.opt_block_ns) <= kept.wall_ns
     assert kept.cold_start_ns > 10_000_000  # an interpreter was started
@@ -138,3 +138,13 @@ def test_ending_a_worker_twice_is_harmless():
     worker.end(process)
     assert process.returncode == -signal.SIGKILL
     assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 97])
+def test_tenths_are_ten_however_many_there_are(count):
+    passed = []
+    progress = tenths(lambda: passed.append(1))
+    for done in range(1, count + 1):
+        progress(done, count)
+        assert len(passed) == 10 * done // count
+    assert len(passed) == 10

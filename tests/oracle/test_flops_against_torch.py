@@ -101,15 +101,15 @@ def leaf(*shape: int, wanted: bool = True) -> tuple[Tensor, torch.Tensor]:
 # -- the milestone nets -----------------------------------------------------------------------------------------------
 
 IMAGES = {
-    "perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8), "mnist_mlp": (784,), "cifar_cnn": (3, 32, 32),
+    "perceptron": (2,), "xor": (2,), "mlp": (64,), "cnn": (1, 8, 8), "mlp-mnist": (784,), "cnn-cifar10": (3, 32, 32),
 }  # fmt: skip
-TEXTS = {"transformer": 17, "gpt_shakespeare": 64}
+TEXTS = {"transformer": 17, "gpt-shakespeare": 64}
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("name", IMAGES)
 def test_milestone_nets_of_layers(name, batch):
-    model = getattr(models, name)()
+    model = models.MODELS[name]()
     theirs, x = nets.sequential(model), np.random.default_rng(0).random((batch, *IMAGES[name]), np.float32)
     ahead, back = of_ours(lambda: model(Tensor(x)))
     assert (ahead, back) == of_theirs(lambda: theirs(torch.tensor(x)))
@@ -121,7 +121,7 @@ def test_milestone_nets_of_layers(name, batch):
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("name", TEXTS)
 def test_milestone_nets_of_text(name, batch):
-    model = getattr(models, name)()
+    model = models.MODELS[name]()
     ids = np.random.default_rng(0).integers(0, 28, (batch, TEXTS[name]))
     w = nets.weights(model)
     ahead, back = of_ours(lambda: model(ids))

@@ -111,6 +111,7 @@ NO_COUNTERPART = {
     "cached_attention": "no gradient; compared with attention, in test_decoding",
     "rotary": "no such function there; its gradient is compared with finite differences",
     "dropout": "its masks are random; known answers of the generator are in test_dropout",
+    "augment": "no gradient, compared with padding, slicing and flipping there, in test_augmentation_against_torch",
     "compare": "no gradient, and NumPy's own comparison",
     "sign": "no gradient, and NumPy's own sign",
     "sum_of_squares": "no gradient, compared as part of clipping, in test_training_against_torch",

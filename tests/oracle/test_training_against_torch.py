@@ -42,14 +42,14 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
 @pytest.mark.parametrize("ours, theirs, options", OPTIMIZERS, ids=lambda o: getattr(o, "__name__", ""))
 @pytest.mark.parametrize("shape", [(3, 5), (300, 70)])
-def test_trajectory_of_ten_steps(ours, theirs, options, dtype, shape):
+def test_trajectory_of_fifty_steps(ours, theirs, options, dtype, shape):
     """One parameter now and then has no gradient, as a layer that was not used."""
     rng = np.random.default_rng(1)
     start = [rng.standard_normal(shape).astype(dtype) for _ in range(2)]
     w = [Tensor(a.copy(), requires_grad=True, dtype=dtype) for a in start]
     torch_w = [torch.tensor(a, requires_grad=True) for a in start]
     optimizer, torch_optimizer = ours(w, **options), theirs(torch_w, **options)
-    for step in range(10):
+    for step in range(50):
         optimizer.zero_grad()
         torch_optimizer.zero_grad()
         for i in range(2):

@@ -128,7 +128,7 @@ def test_of_processes_at_once_one_measures_and_the_others_wait_for_it(tmp_path):
             each.kill()
             each.wait()
     assert (tmp_path / "log").read_text() == "measured\n"
-    assert sorted(path.suffix for path in (tmp_path / "ceilings").iterdir()) == ["", ".json"]
+    assert sorted(path.suffix for path in (tmp_path / "ceilings").iterdir()) == [".json"]
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def test_medians_over_passes():
 
 
 def test_watching_costs_at_most_5_percent_of_a_cifar_step():
-    model, (x, how) = models.cifar_cnn(), batch("cifar-cnn", 64)
+    model, (x, how) = models.cifar_cnn(), batch("cnn-cifar10", 64)
     how |= {"optimizer": Adam(model.parameters()), "memory": False, "roofline": False}
     for _ in range(5):
         with exactly(1):

@@ -224,6 +224,19 @@ class Flatten(Layer):
         return x.flatten(self.start_dim)
 
 
+class Scale(Layer):
+    """x times a constant; on logits, one below 1 keeps a network from being sure too soon."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+    def extra_repr(self) -> str:
+        return f"{self.factor:.4g}"
+
+
 class Sequential(Layer):
     """Layers one after another: `Sequential(a, b)` or `Sequential([a, b])`."""
 

@@ -1,27 +1,31 @@
-"""The training loop: Trainer, learning-rate schedule; what clips gradients is in `core.clipping`."""
+"""The training loop: Trainer.
+
+Left out: schedules (`core.schedules`), clipping (`core.clipping`), what a checkpoint is (`core.checkpoints`).
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from tinytorch.core import checkpoints
 from tinytorch.core.autograd import no_grad
+from tinytorch.core.averaging import EMA
 from tinytorch.core.clipping import clip_grad_norm, clip_grad_value, limits
 from tinytorch.core.layers import Layer
 from tinytorch.core.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss, log_softmax
 from tinytorch.core.optimizers import Optimizer
+from tinytorch.core.schedules import CosineSchedule, OneCycleSchedule
 from tinytorch.core.tensor import Tensor
 from tinytorch.engine import dispatch
-from tinytorch.files import write_atomically
 
 __all__ = [
-    "BinaryCrossEntropyLoss", "CosineSchedule", "CrossEntropyLoss", "MSELoss", "NonFiniteLoss", "Trainer",
-    "clip_grad_norm", "clip_grad_value", "log_softmax",
+    "EMA", "BinaryCrossEntropyLoss", "CosineSchedule", "CrossEntropyLoss", "MSELoss", "NonFiniteLoss",
+    "OneCycleSchedule", "Trainer", "clip_grad_norm", "clip_grad_value", "log_softmax",
 ]  # fmt: skip
 
 
@@ -42,37 +46,14 @@ class NonFiniteLoss(ArithmeticError):
     """The loss became nan or infinite; the message names the step and the layer that began it."""
 
 
-class CosineSchedule:
-    """Learning rate falling from max_lr to min_lr along half a cosine. Loshchilov and Hutter 2017, section 3.
-
-    With `warmup` it first grows in a straight line, so that epoch warmup - 1 is the first with max_lr (Goyal et al.
-    2017, section 2.2). Where rates change with every step (`Trainer.train_step`), all epochs here are steps.
-    """
-
-    def __init__(self, max_lr: float = 0.1, min_lr: float = 0.01, total_epochs: int = 100, warmup: int = 0) -> None:
-        if total_epochs < 1:
-            raise ValueError(f"CosineSchedule: total_epochs is {total_epochs}, it must be at least 1")
-        if not 0 <= warmup < total_epochs:
-            raise ValueError(
-                f"CosineSchedule: warmup is {warmup}, it must be from 0 to {total_epochs - 1}: an epoch at least is "
-                "left for the cosine"
-            )
-        self.max_lr, self.min_lr, self.total_epochs, self.warmup = max_lr, min_lr, total_epochs, warmup
-
-    def get_lr(self, epoch: float) -> float:
-        """Rate for an epoch; past the last one, min_lr."""
-        if epoch < self.warmup:
-            return self.max_lr * (epoch + 1) / self.warmup
-        progress = min((epoch - self.warmup) / (self.total_epochs - self.warmup), 1.0)
-        return self.min_lr + (self.max_lr - self.min_lr) * (1 + math.cos(math.pi * progress)) / 2
-
-
 class Trainer:
     """Trains a model: loss_fn(model(x), y) over batches (x, y), backward, optimizer step.
 
     `captured`, from `tinytorch.compile_step`, takes the batches that fit it (a last, shorter one is trained eagerly,
     and so are all if gradients are accumulated). With it, a loss that is not finite is noticed after the update.
     Gradients are clipped by their joint norm or by value, at most one of them, and by a captured step likewise.
+    The scheduler is asked for the rate of each epoch or, with `schedule_by="step"`, of each step; `ema`, an average of
+    this model's weights, is updated after each step.
     `history` keeps train_loss, eval_loss and learning_rates, one entry an epoch.
     """
 
@@ -85,6 +66,8 @@ class Trainer:
         grad_clip_norm: float | None = None,
         captured: Captured | None = None,
         grad_clip_value: float | None = None,
+        schedule_by: str = "epoch",
+        ema: EMA | None = None,
     ) -> None:
         limits("Trainer", grad_clip_norm, grad_clip_value)
         asked = grad_clip_norm, grad_clip_value
@@ -94,17 +77,31 @@ class Trainer:
                 f"{captured.grad_clip_value}, the trainer by {grad_clip_norm} and {grad_clip_value}; give compile_step "
                 "the same limits"
             )
+        if schedule_by not in ("epoch", "step"):
+            raise ValueError(f'Trainer: schedule_by is {schedule_by!r}; choose "epoch" or "step"')
+        if ema is not None and ema.model is not model:
+            raise ValueError(
+                "Trainer: ema averages another model than the one that is trained; give EMA the same model"
+            )
         self.model, self.optimizer, self.loss_fn = model, optimizer, loss_fn
         self.scheduler, self.captured = scheduler, captured
+        self.schedule_by, self.ema = schedule_by, ema
         self.grad_clip_norm, self.grad_clip_value = grad_clip_norm, grad_clip_value
         self.epoch = self.step = 0
         self.history: dict[str, list[float]] = {"train_loss": [], "eval_loss": [], "learning_rates": []}
 
-    def train_epoch(self, dataloader: Iterable[tuple[Tensor, ...]], accumulation_steps: int = 1) -> float:
-        """One pass over the data; gradients of `accumulation_steps` batches make one step. Returns the mean loss."""
+    def train_epoch(
+        self,
+        dataloader: Iterable[tuple[Tensor, ...]],
+        accumulation_steps: int = 1,
+        watch: Callable[[int, float], object] | None = None,
+    ) -> float:
+        """One pass over the data; gradients of `accumulation_steps` batches make one step. Returns the mean loss.
+
+        `watch` is told after each batch how many rows it had, and the mean loss of the epoch so far.
+        """
         self.model.train()
-        if self.scheduler is not None:
-            self.optimizer.lr = self.scheduler.get_lr(self.epoch)
+        self.set_rate("epoch", self.epoch)
         total, rows, waiting = 0.0, 0, 0
         self.optimizer.zero_grad()
         for x, y in dataloader:
@@ -116,6 +113,8 @@ class Trainer:
                     self.update()
                     waiting = 0
             total, rows = total + loss * len(x), rows + len(x)
+            if watch is not None:
+                watch(len(x), total / rows)
         if waiting:
             self.update()
         mean = total / rows if rows else 0.0
@@ -136,12 +135,18 @@ class Trainer:
         self.optimizer.zero_grad()
         return self.learn(x, y)
 
+    def set_rate(self, by: str, position: int) -> None:
+        """The rate of this epoch or step, if that is what the schedule goes by."""
+        if self.scheduler is not None and self.schedule_by == by:
+            self.optimizer.lr = self.scheduler.get_lr(position)
+
     def learn(self, x: Tensor, y: Tensor) -> float:
         """One update by one batch, captured where that fits; returns the loss before it."""
         if self.captured is not None and self.captured.fits(x.data, y.data):
+            self.set_rate("step", self.step)
             loss = self.captured(x.data, y.data)
             self.check_finite(loss, x)
-            self.step += 1
+            self.stepped()
             return loss
         loss = self.accumulate(x, y)
         self.update()
@@ -156,13 +161,20 @@ class Trainer:
 
     def update(self) -> None:
         """Clip if asked to, step, forget the gradients."""
+        self.set_rate("step", self.step)
         if self.grad_clip_norm is not None:
             clip_grad_norm(self.optimizer.params, self.grad_clip_norm)
         if self.grad_clip_value is not None:
             clip_grad_value(self.optimizer.params, self.grad_clip_value)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.stepped()
+
+    def stepped(self) -> None:
+        """Count a step that was taken, and average the weights that came of it."""
         self.step += 1
+        if self.ema is not None:
+            self.ema.update()
 
     def evaluate(self, dataloader: Iterable[tuple[Tensor, ...]]) -> tuple[float, float]:
         """(mean loss, accuracy) without training.
@@ -213,42 +225,72 @@ class Trainer:
             self.model(x)
         return found[0] if found else "all layers are finite, so it is the loss function itself"
 
-    def save_checkpoint(self, path: str | os.PathLike) -> None:
-        """Write model, optimizer and progress to one safetensors file, whole or not at all."""
-        from safetensors.numpy import save as to_bytes
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
 
-        optimizer = self.optimizer.state_dict()
-        arrays = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        arrays.update({f"moment.{k}": v for k, v in optimizer["moments"].items()})
-        progress = {
-            "epoch": self.epoch, "step": self.step, "history": self.history,
-            "lr": optimizer["lr"], "step_count": optimizer["step_count"],
-        }  # fmt: skip
-        arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
-        write_atomically(path, to_bytes(arrays, {"trainer": json.dumps(progress)}))
+    def fit(
+        self,
+        loader: Iterable[tuple[Tensor, ...]],
+        epochs: int,
+        *,
+        checkpoint: str | os.PathLike | None = None,
+        resume: bool = False,
+        after_epoch: Callable[[Trainer], None] | None = None,
+        watch: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """Train until `epochs` epochs are done in all; `watch` as in `train_epoch`.
 
-    def load_checkpoint(self, path: str | os.PathLike) -> None:
+        After each, `after_epoch(self)` is called, to evaluate, say, and then everything is written to the file
+        `checkpoint`, whole or not at all. With `resume`, training first goes on from that file, if there is one: the
+        same call begins and, however it was stopped, continues, and the weights are those of a run never stopped.
+        """
+        if checkpoint is not None:
+            os.makedirs(os.path.dirname(os.path.abspath(checkpoint)), exist_ok=True)
+            if resume and os.path.exists(checkpoint):
+                self.load_checkpoint(checkpoint, loader)
+        elif resume:
+            raise ValueError("Trainer.fit: resume needs to know from where; give it checkpoint, the path of a file")
+        while self.epoch < epochs:
+            self.train_epoch(loader, watch=watch)
+            if after_epoch is not None:
+                after_epoch(self)
+            if checkpoint is not None:
+                self.save_checkpoint(checkpoint, loader)
+
+    def save_checkpoint(self, path: str | os.PathLike, loader: Iterable[tuple[Tensor, ...]] | None = None) -> None:
+        """Write everything that going on bit by bit needs to one safetensors file, whole or not at all.
+
+        That is: weights, buffers, moments, rate and position of the schedule, history, average, random states of layers
+        and of NumPy, and the state of the loader, if it is given. To be called between epochs.
+        """
+        checkpoints.save(path, self.parts(loader))
+
+    def load_checkpoint(self, path: str | os.PathLike, loader: Iterable[tuple[Tensor, ...]] | None = None) -> None:
         """Continue from `save_checkpoint`; a damaged or foreign file raises WeightsError and changes nothing."""
-        from safetensors import SafetensorError, safe_open
+        checkpoints.load(path, self.parts(loader))
 
-        from tinytorch.weights import WeightsError  # here, since weights is built on layers as this module is
-
-        try:
-            with safe_open(path, framework="numpy") as file:
-                progress = json.loads((file.metadata() or {})["trainer"])
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
-            moments = {k.removeprefix("moment."): arrays.pop(k) for k in list(arrays) if k.startswith("moment.")}
-            state = {k.removeprefix("model."): v for k, v in arrays.items()}
-            optimizer = {"step_count": progress["step_count"], "lr": progress["lr"], "moments": moments}
-            epoch, step = int(progress["epoch"]), int(progress["step"])
-            history = {name: [float(value) for value in progress["history"][name]] for name in self.history}
-            before = self.optimizer.state_dict()
-            self.optimizer.load_state_dict(optimizer)
-            try:
-                self.model.load_state_dict(state)
-            except (KeyError, ValueError):
-                self.optimizer.load_state_dict(before)
-                raise
-            self.epoch, self.step, self.history = epoch, step, history
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise WeightsError(f"{path}: not a checkpoint of this model ({error}); save it again") from error
+    def parts(self, loader: Any) -> dict[str, checkpoints.Part]:
+        """What has a state."""
+        if self.ema is not None and self.ema.is_applied:
+            raise RuntimeError(
+                "checkpoint: inside `with ema.applied()` the model has the averaged weights, not its own; do it outside"
+            )
+        known = {id(p) for p in self.model.parameters()}
+        if any(id(p) not in known for p in self.optimizer.params):
+            raise ValueError(
+                "checkpoint: the optimizer trains parameters that are not the model's and would be lost; make them "
+                "part of the model"
+            )
+        parts: dict[str, checkpoints.Part] = {
+            "progress": checkpoints.Progress(self), "model": self.model, "optimizer": self.optimizer,
+            "random": checkpoints.RandomStates(self.model),
+        }  # fmt: skip
+        if self.ema is not None:
+            parts["average"] = self.ema
+        if hasattr(loader, "state_dict"):
+            parts["loader"] = loader
+        elif not isinstance(loader, Sequence | None):
+            raise TypeError(
+                f"checkpoint: loader is a {type(loader).__name__}, of which nobody knows where it stands; give a "
+                "DataLoader, a list of batches, or something with state_dict() and load_state_dict()"
+            )
+        return parts

@@ -1,8 +1,12 @@
-"""Data for the milestones: `load(name)` gives what is embedded, `tinyshakespeare()` a text that may be downloaded."""
+"""Data for the milestones: `load(name)` gives what is embedded; `mnist()`, `cifar10()`, `tinyshakespeare()` read files.
+
+The files are placed by the user or downloaded; `python -m tinytorch.datasets` says where they are, and gets them.
+"""
 
 from collections.abc import Callable
 
-from tinytorch.datasets.download import DataError, fetch
+from tinytorch.datasets.cifar import cifar10
+from tinytorch.datasets.download import DataError, Published, fetch
 from tinytorch.datasets.embedded import (
     PAD,
     REVERSAL_VOCABULARY,
@@ -14,6 +18,8 @@ from tinytorch.datasets.embedded import (
     reversal,
     xor,
 )
+from tinytorch.datasets.idx import mnist
+from tinytorch.datasets.images import Images
 from tinytorch.datasets.split import SPLIT_SEED, Split, validation_split
 from tinytorch.datasets.text import Text, all_windows, tinyshakespeare, windows
 
@@ -31,7 +37,7 @@ def load(name: str) -> Split:
     if name not in DATASETS:
         raise ValueError(
             f"datasets.load: unknown data set {name!r}; known: {', '.join(DATASETS)}; "
-            "the text is read by datasets.tinyshakespeare()"
+            "published ones are read by datasets.mnist(), datasets.cifar10(), datasets.tinyshakespeare()"
         )
     return DATASETS[name]()
 
@@ -43,14 +49,18 @@ __all__ = [
     "SEPARATOR",
     "SPLIT_SEED",
     "DataError",
+    "Images",
+    "Published",
     "Split",
     "Text",
     "all_windows",
+    "cifar10",
     "clusters",
     "digits",
     "digits_images",
     "fetch",
     "load",
+    "mnist",
     "read_through",
     "reversal",
     "tinyshakespeare",

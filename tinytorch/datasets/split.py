@@ -35,14 +35,19 @@ def validation_split(split: Split, seed: int, fraction: float = 0.2) -> Split:
     Where y are rows of ids, there are no classes, and it is that fraction of all. Settings that are chosen with it have
     not seen the test part.
     """
+    x, y, kept = split.x_train, split.y_train, kept_rows(split.y_train, seed, fraction)
+    return Split(f"{split.name} validation {seed}", x[kept], y[kept], x[~kept], y[~kept])
+
+
+def kept_rows(y: np.ndarray, seed: int, fraction: float) -> np.ndarray:
+    """Which rows stay for training, bool (N,), when `fraction` of each class of y (N,), or of all rows, is held out."""
     rng = np.random.default_rng(seed)
-    x, y = split.x_train, split.y_train
     classes = y if y.ndim == 1 else np.zeros(len(y), np.int64)
     kept = np.ones(len(y), bool)
     for label in np.unique(classes):
         rows = rng.permutation(np.flatnonzero(classes == label))
         kept[rows[: round(fraction * len(rows))]] = False
-    return Split(f"{split.name} validation {seed}", x[kept], y[kept], x[~kept], y[~kept])
+    return kept
 
 
 def shuffled(name: str, x: np.ndarray, y: np.ndarray, rng: np.random.Generator, test_fraction: float) -> Split:

@@ -13,11 +13,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinytorch.datasets.download import DataError, fetch
+from tinytorch.datasets.download import DataError, Published, fetch
 
 TRAINING_PERCENT = 90  # as in nanoGPT; what follows is for validation
-SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
-SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+SHAKESPEARE = Published(
+    "tinyshakespeare/input.txt",
+    (
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        "https://storage.googleapis.com/download.tensorflow.org/data/shakespeare.txt",
+    ),
+    1_115_394,
+    "sha256:86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+)
+INSTEAD = "without it, `--quick` of the milestone runs the embedded task `reversal`"
 
 
 class Text(NamedTuple):
@@ -34,11 +42,8 @@ def tinyshakespeare(root: str | os.PathLike | None = None) -> Text:
 
     `fetch` says where the file is looked for. DataError where it is not to be had or is not the published one.
     """
-    instead = "without it, `--quick` of the milestone runs the embedded task `reversal`"
-    path = fetch(
-        "tinyshakespeare", "tinyshakespeare/input.txt", SHAKESPEARE_URL, SHAKESPEARE_SHA256, root, instead=instead
-    )
-    return read_text("tinyshakespeare", path)
+    (found,) = fetch("tinyshakespeare", (SHAKESPEARE,), root, instead=INSTEAD)
+    return read_text("tinyshakespeare", found.path)
 
 
 def read_text(name: str, path: str | os.PathLike) -> Text:

@@ -123,6 +123,11 @@ def call(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
     return out
 
 
+def unwatched(op: Op, *arrays: Any, **params: Any) -> np.ndarray:
+    """Run `op` as no part of what is watched: beside a model, and maybe in another thread than the model's."""
+    return np.asarray(find(op, arrays, params)(*arrays, **params))
+
+
 def find(op: Op, arrays: tuple[Any, ...], params: dict[str, Any]) -> Run:
     """What `call` runs for such arrays and parameters."""
     key: tuple | None

@@ -67,7 +67,8 @@ def compile_step(
 
     def state() -> list[np.ndarray]:
         moments = [m for of_one in optimizer.moments for m in of_one.values()]
-        return [*(p.data for p in parameters), *moments, optimizer.hyper, *(getattr(*where) for where in buffers)]
+        settings = [group.hyper for group in optimizer.groups]
+        return [*(p.data for p in parameters), *moments, *settings, *(getattr(*where) for where in buffers)]
 
     parameters = every_parameter(model, optimizer)
     buffers = [(layer, name) for layer in model.modules() for name in layer.buffers]

@@ -5,6 +5,7 @@
 
 from tinytorch.engine.ops.activation import *  # noqa: F403
 from tinytorch.engine.ops.attention import *  # noqa: F403
+from tinytorch.engine.ops.augment import *  # noqa: F403
 from tinytorch.engine.ops.clipping import *  # noqa: F403
 from tinytorch.engine.ops.conv import *  # noqa: F403
 from tinytorch.engine.ops.decoding import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""Ops that change state in place: optimizer steps, which return the weight, and the running statistics of batch norm.
+"""Ops that change state in place: optimizer steps, which return the weight, and what follows weights and batches.
 
 The hyperparameters travel as a small float64 array, since a schedule changes them at every step and what depends on
 parameters is cached. Formulas are PyTorch's.
@@ -10,7 +10,7 @@ import numpy as np
 
 from tinytorch.engine.op import Op, Sample, SampleIterator, Shaped, Spec, normal, size, spec_like
 
-__all__ = ["adam_step", "running_stats_step", "sgd_step"]
+__all__ = ["adam_step", "average_step", "running_stats_step", "sgd_step"]
 
 
 class Update(Op):
@@ -28,8 +28,9 @@ class Update(Op):
 
 
 class SGDStep(Update):
-    """hyper = lr, momentum, weight decay, nesterov. v := momentum v + g; w -= lr v, or lr (g + momentum v) with
-    nesterov. Sutskever et al. 2013, section 2.
+    """hyper = lr, momentum, weight decay, nesterov, decoupled. v := momentum v + g; w -= lr v, or lr (g + momentum v)
+    with nesterov. Sutskever et al. 2013, section 2. Decay is added to g or, with `decoupled`, taken from w alone, lr
+    times as much, as AdamW does: Loshchilov and Hutter 2019, algorithm 1, whose schedule multiplies both.
     """
 
     name = "sgd_step"
@@ -37,27 +38,32 @@ class SGDStep(Update):
 
     def reference(self, w: np.ndarray, g: np.ndarray, velocity: np.ndarray | None, hyper: np.ndarray) -> np.ndarray:
         lr, momentum, decay = (w.dtype.type(h) for h in hyper[:3])
-        if decay:
+        decoupled = hyper[4] != 0
+        if decay and not decoupled:
             g = g + decay * w
         if velocity is not None:
             velocity *= momentum
             velocity += g
             g = g + momentum * velocity if hyper[3] else velocity
+        if decoupled:
+            w *= 1 - lr * decay
         w -= lr * g
         return w
 
     def flops(self, out: Shaped, w: Shaped, g: Shaped, velocity: Shaped | None, hyper: Shaped) -> int:
-        """2 a weight, and 2 each for decay, momentum and Nesterov's form; all of them where only shapes are known."""
-        _, _, decay, nesterov = hyper if isinstance(hyper, np.ndarray) else (1, 1, 1, 1)
+        """2 a weight, and 2 each for decay (1 decoupled), momentum and Nesterov's form; the most where only shapes are
+        known.
+        """
+        _, _, decay, nesterov, decoupled = hyper if isinstance(hyper, np.ndarray) else (1, 1, 1, 1, 0)
         terms = 1 + (decay != 0) + (velocity is not None) * (1 + (nesterov != 0))
-        return 2 * int(terms) * size(w.shape)
+        return int(2 * terms - (decay != 0 and decoupled != 0)) * size(w.shape)
 
     def samples(self, rng: np.random.Generator) -> SampleIterator:
         for shape in ((3, 5), (1,), (0, 2), (37, 129)):
-            for nesterov in (0, 1):
-                hyper = np.array([0.1, 0.9, 0.01, nesterov])
+            for nesterov, decoupled in ((0, 0), (1, 0), (1, 1)):
+                hyper = np.array([0.1, 0.9, 0.01, nesterov, decoupled])
                 yield Sample((normal(rng, *shape), normal(rng, *shape), normal(rng, *shape), hyper))
-            plain = np.array([0.1, 0, 0, 0])
+            plain = np.array([0.1, 0, 0, 0, 0])
             yield Sample((normal(rng, *shape), normal(rng, *shape), None, plain))
 
 
@@ -95,6 +101,22 @@ class AdamStep(Update):
                 yield Sample((normal(rng, *shape), normal(rng, *shape), normal(rng, *shape), second, hyper))
 
 
+class AverageStep(Update):
+    """average += hyper[0] (w - average). Polyak and Juditsky 1992."""
+
+    def reference(self, average: np.ndarray, w: np.ndarray, hyper: np.ndarray) -> np.ndarray:
+        average += average.dtype.type(hyper[0]) * (w - average)
+        return average
+
+    def flops(self, out: Shaped, *_: Shaped) -> int:
+        """3 a weight."""
+        return 3 * size(out.shape)
+
+    def samples(self, rng: np.random.Generator) -> SampleIterator:
+        for shape in ((3, 5), (1,), (0, 2), (37, 129)):
+            yield Sample((normal(rng, *shape), normal(rng, *shape), np.array([0.01])))
+
+
 class RunningStatsStep(Update):
     """mean and var (C) move by hyper[0] towards stats (2, C) = mean, var times hyper[1]; returns mean.
 
@@ -127,4 +149,5 @@ class RunningStatsStep(Update):
             yield Sample((*arrays, np.array([0.1, 8 / 7])))
 
 
-sgd_step, adam_step, running_stats_step = SGDStep(), AdamStep(), RunningStatsStep()
+sgd_step, adam_step = SGDStep(), AdamStep()
+average_step, running_stats_step = AverageStep(), RunningStatsStep()
