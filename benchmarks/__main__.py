@@ -19,13 +19,13 @@ from tqdm import tqdm
 from benchmarks import libraries
 
 GROUPS = ("kernels", "sparse", "inference", "training", "transformer", "overhead")
-ACCURACY = "accuracy"  # only where it is asked for: it takes twenty minutes, and CIFAR-10
+ACCURACY = "accuracy"  # only where it is asked for: it takes ten minutes or more, and CIFAR-10
 GROUPS_HELP = f"of {', '.join(GROUPS)} (default: all of these), or {ACCURACY}, with the most threads asked for"
 EXAMPLES = """examples:
   python -m benchmarks                              all but the race to an accuracy, some minutes
   python -m benchmarks kernels inference --quick    a first impression of two groups
   python -m benchmarks training --threads 2         one number of threads
-  python -m benchmarks accuracy --plot out          CIFAR-10 to 75 %, in twenty minutes
+  python -m benchmarks accuracy --plot out          CIFAR-10 to 75 %, ten minutes or more
   python -m benchmarks --json out.json --plot out   keep raw times, draw plots
 """
 
