@@ -20,6 +20,7 @@ LATENCY_TORCH = {"perceptron": 10.0, "xor": 10.0, "mlp": 10.0}
 THROUGHPUT_FLOAT, THROUGHPUT_INT8 = 1.0, 1.2
 TRAINING = {"mlp": 2.0, "mlp-mnist": 1.2, "cnn-cifar10": 1.5}
 TRAINING_THREADS = 2
+FED = 0.95  # what making its batches may cost a step
 ACCURACY = 1.5
 QUARTER, QUARTER_GAIN = 25, 1.0
 CHAIN = 1.0
@@ -137,7 +138,7 @@ def of_sparse(results: Sequence[Result]) -> list[Target]:
 
 
 def of_training(results: Sequence[Result]) -> list[Target]:
-    """Training steps, with two threads."""
+    """Training steps, with two threads, and how much of one is left for the net where each has a batch of its own."""
     measure = against([training.TORCH_EAGER], training.OURS_ALL)
     steps = [r for r in results if r.case.group == training.GROUP and r.threads == TRAINING_THREADS]
     found: list[Target] = []
@@ -145,6 +146,9 @@ def of_training(results: Sequence[Result]) -> list[Target]:
         if isinstance(result.case.work, TrainingStep):
             name = f"training {result.case}: torch eager / ours"
             found += worst(name, TRAINING[result.case.work.name], [result], measure)
+            if training.FED in result.case.contestants:
+                name = f"training {result.case}: one batch / all fed"
+                found += worst(name, FED, [result], against([training.CAPTURED], [training.FED]))
     return found
 
 

@@ -10,13 +10,14 @@ GROUP = "training"
 STEPS = (TrainingStep("mlp", 32), TrainingStep("mlp-mnist", 128), TrainingStep("cnn-cifar10", 128))
 
 EAGER, TORCH_EAGER, NUMPY_EAGER = (Contestant(library, "eager") for library in (OURS, TORCH, NUMPY))
-CAPTURED = Contestant(OURS, "captured")
+CAPTURED, FED = Contestant(OURS, "captured"), Contestant(OURS, "captured and fed")
 OURS_ALL = (EAGER, CAPTURED)
+IMAGES = "cnn-cifar10"  # the net whose batches are also made from bytes, each anew
 
 
 def cases(threads: int, quick: bool) -> list[Case]:
     """What is compared with so many threads; NumPy would take seconds for the last one."""
     return [
-        Case(GROUP, work, (*OURS_ALL, TORCH_EAGER, *(() if work.name == "cnn-cifar10" else (NUMPY_EAGER,))))
+        Case(GROUP, work, (*OURS_ALL, *((FED, TORCH_EAGER) if work.name == IMAGES else (TORCH_EAGER, NUMPY_EAGER))))
         for work in (STEPS[:2] if quick else STEPS)
     ]

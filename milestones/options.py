@@ -9,6 +9,7 @@ from pathlib import Path
 from milestones.run import Version
 from tinytorch.engine.dispatch import backend
 from tinytorch.files import require_writable
+from tinytorch.models import MODELS
 
 REFERENCES = Path(__file__).parents[1] / "mlperf" / "references"  # the weights that the competition's tasks start from
 
@@ -65,6 +66,8 @@ def parsed(versions: Mapping[str, Version], argv: Sequence[str] | None) -> argpa
         parser.error(str(error))
     if options.save == REFERENCES:
         chosen, _ = versions[options.recipe].chosen(options.quick)
+        if chosen.name not in MODELS:
+            parser.error(f"argument --save: the competition has no reference {chosen.name}; give a FILE")
         options.save /= f"{chosen.name}.safetensors"
     if options.save and not options.save.parent.is_dir():
         parser.error(f"argument --save: {options.save.parent} is no directory; choose one that exists")

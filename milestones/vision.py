@@ -36,7 +36,9 @@ def trained(run: Run, milestone: Milestone, model: Layer, images: Images, how: V
 
     The trainer's `history` has, for each epoch, train_loss, held_out, an accuracy, and seconds.
     """
-    batches = how.batches(images, run.seed)
+    with stopwatch() as prepared:  # copies of the images, where a recipe wants them
+        batches = how.batches(images, run.seed)
+    run.seconds += prepared.seconds
     trainer = how.trainer(model, images, run.length * len(batches))
     trainer.history |= {"held_out": [], "seconds": []}
     if milestone.is_resumable:
@@ -110,7 +112,7 @@ def answers(model: Layer, images: Images) -> Answers:
 
 def figures(run: Run, trainer: Trainer, how: Vision, answers: Answers) -> dict[str, Any]:
     """For the JSON line, how the training went and what came of it, of which the speed is printed."""
-    speed = trainer.step * how.batch_size / run.seconds
+    speed = trainer.step * how.batch_size / sum(trainer.history["seconds"])
     print(f"  {'speed':<12} {speed:,.0f} images/s")
     return {
         "images_per_s": round(speed),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import chain as concatenated
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from kernels.conv import padded as padded_image
 from kernels.program import Builder, aligned
 from kernels.threads import set_num_threads
 from mlperf.answering import eager, eagerly
-from tinytorch import SGD, CrossEntropyLoss
+from tinytorch import SGD, CrossEntropyLoss, DataLoader, ImageDataset, ImageTransform
 from tinytorch.engine.block_sparse import BlockSparse, Execution
 from tinytorch.engine.dispatch import use_backend
 from tinytorch.engine.formats import Format, Grid, Int8
@@ -32,6 +34,7 @@ from tinytorch.perf.quantization import quantize
 REPEATED_NS = 100_000  # how long a call of repeated rows takes, roughly
 FLOPS_PER_NS = 100  # what a core does, roughly
 PROBE_NS = 2_000_000
+FED_IMAGES = 16384  # more bytes than a core's own caches hold, as of a real data set
 
 
 class Linked:
@@ -233,6 +236,24 @@ def step_captured(work: TrainingStep, threads: int) -> Made:
     return Made(run, lambda: losses(run, nullcontext))
 
 
+def step_fed(work: TrainingStep, threads: int) -> Made:
+    """Captured, each batch another one, made from bytes by all that `ImageTransform` does, while a step runs."""
+    model, (x, y) = work.model(), work.data()
+    step = tinytorch.compile_step(model, SGD(model.parameters(), lr=LEARNING_RATE), CrossEntropyLoss(), x, y, threads)
+    shape, rng = (FED_IMAGES, *x.shape[1:]), np.random.default_rng(2)
+    data = ImageDataset(rng.integers(0, 256, shape, np.uint8), rng.integers(0, 10, FED_IMAGES))
+    middle = (0.5,) * shape[1]
+    transform = ImageTransform(middle, middle, padding=4, flip="alternate", cutout=8, seed=0)
+    loader = DataLoader(data, work.batch, True, True, seed=0, transform=transform, prefetch=True)
+    batches = concatenated.from_iterable(repeat(loader))
+
+    def run(_: object) -> Any:
+        images, labels = next(batches)
+        return step(images.data, labels.data)
+
+    return Made(run, lambda: losses(lambda _: step(x, y), nullcontext))
+
+
 def operations(work: Chain, threads: int) -> Made:
     return chain(work, lambda: use_backend("numba"))
 
@@ -260,6 +281,7 @@ IMPLEMENTATIONS: dict[tuple[type, str], Callable[[Any, int], Made]] = {
     (Net, "int8 plan"): net_int8,
     (TrainingStep, "eager"): stepping("numba"),
     (TrainingStep, "captured"): step_captured,
+    (TrainingStep, "captured and fed"): step_fed,
     (Chain, "eager"): operations,
 }
 

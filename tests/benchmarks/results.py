@@ -55,6 +55,12 @@ def blocked(ratios, layer=SMALL):
     return made
 
 
+def fed(captured_ns, fed_ns):
+    contestants = (training.CAPTURED, training.FED, training.TORCH_EAGER)
+    times = {"tinytorch captured": captured_ns, "tinytorch captured and fed": fed_ns, "torch eager": [300 * MS] * 3}
+    return result("training", TrainingStep("cnn-cifar10", 128), contestants, times, 2)
+
+
 def step(ours_ns, threads=2):
     times = {"tinytorch eager": [ours_ns], "torch eager": [3 * MS]}
     return result("training", TrainingStep("mlp", 32), (training.EAGER, training.TORCH_EAGER), times, threads)

@@ -155,6 +155,8 @@ def test_quick_is_a_short_race_without_a_goal(monkeypatch):
     assert full.epochs == full.recipe.epochs
     assert (quick.epochs, quick.images, quick.goal) == (2, 5_000, None)
     assert full.folder == quick.folder == "somewhere"
+    monkeypatch.setenv("TINYTORCH_DATA", "")
+    assert case(True).work.folder is None
 
 
 @pytest.fixture(scope="module")

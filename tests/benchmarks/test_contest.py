@@ -38,6 +38,7 @@ CASES = [
     Case("inference", Net("perceptron", 1), everybody(*inference.contestants("perceptron", quick=True))),
     Case("inference", Net("cnn", 64), everybody(*inference.contestants("cnn", quick=True))),
     Case("training", TrainingStep("mlp", 8), everybody(*training.OURS_ALL, training.TORCH_EAGER)),
+    Case("training", TrainingStep("cnn-cifar10", 8), (training.CAPTURED, training.FED)),
     Case("overhead", Chain(20, 16), everybody(overhead.EAGER, overhead.TORCH_EAGER)),
 ]
 

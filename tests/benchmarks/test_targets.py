@@ -13,6 +13,7 @@ from tests.benchmarks.results import (
     ONNX_INT8,
     PLAN,
     blocked,
+    fed,
     gemm,
     latency,
     net,
@@ -77,6 +78,15 @@ def test_what_failed_is_missed_and_what_was_not_asked_for_is_left_out():
     assert int8.measured is None and not int8.reached
     assert len(targets) == 2
     assert evaluate([]) == []
+
+
+def test_feeding_may_cost_a_twentieth_of_a_step():
+    name = "training cnn-cifar10 batch 128: one batch / all fed"
+    cheap = found(fed([40 * MS, 41 * MS, 50 * MS], [41 * MS, 42 * MS, 50 * MS]))
+    assert cheap[name].reached and cheap[name].required == 0.95
+    assert not found(fed([40 * MS] * 3, [43 * MS] * 3))[name].reached
+    assert cheap["training cnn-cifar10 batch 128: torch eager / ours"].measured.median > 7
+    assert name not in found(step(1 * MS))
 
 
 def test_training_counts_with_two_threads():

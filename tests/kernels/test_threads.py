@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numba
@@ -89,3 +90,53 @@ def test_numbers_that_cannot_be_had_are_refused(n):
     says = rf"threads: {n} asked for, and this process may have 1 to \d+; ask for one of these, or set NUMBA_NUM_T"
     with pytest.raises(ValueError, match=says), threads.exactly(n):
         pass
+
+
+def test_a_thread_may_work_alone_while_others_share():
+    most = threads.set_num_threads(2)
+    seen, ready, done = {}, threading.Event(), threading.Event()
+
+    def work():
+        with threads.alone():
+            with threads.alone():
+                pass
+            seen["alone"] = threads.get_num_threads()
+            ready.set()
+            done.wait()
+        seen["after"] = threads.get_num_threads()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    ready.wait()
+    assert threads.get_num_threads() == most
+    done.set()
+    worker.join()
+    assert seen == {"alone": 1, "after": most}
+    with pytest.raises(ZeroDivisionError), threads.alone():
+        assert threads.get_num_threads() == 1 / 0
+    assert threads.get_num_threads() == most
+
+
+BESIDE = """
+import threading
+import numpy as np
+from kernels import machine, registry, threads
+x = np.ones((1024, 1024), np.float32)
+run = registry.program("sigmoid", (x,), {})
+def work():
+    with threads.alone():
+        run(x)
+threads.layer()
+with machine._turn:  # as if another thread were in the middle of a launch
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join(60)
+    print(threads.layer(), worker.is_alive())
+"""
+
+
+def test_who_works_alone_waits_for_nobody():
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", BESIDE], cwd=root, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "workqueue False\n"), done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,9 +83,16 @@ def test_weights_are_saved_where_asked(tmp_path, capsys):
 
 
 def test_save_without_a_file_means_the_competitions_reference(tmp_path):
-    options = parsed({"default": Version(milestone(tmp_path), fit())}, ["--save"])
-    assert options.save == REFERENCES / "line.safetensors"
+    versions = {"default": Version(replace(milestone(tmp_path), name="cnn"), fit())}
+    assert parsed(versions, ["--save"]).save == REFERENCES / "cnn.safetensors"
     assert (REFERENCES / "cnn.safetensors").is_file()
+
+
+def test_save_wants_a_file_where_the_competition_has_no_reference(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parsed({"default": Version(milestone(tmp_path), fit())}, ["--save"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "--save: the competition has no reference line; give a FILE" in said
 
 
 def test_memory_is_the_peak_of_the_first_epoch(tmp_path):

@@ -152,6 +152,8 @@ def digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
 def numbers(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     """`value` with its arrays replaced by their names, under which they are put into `arrays`."""
     if isinstance(value, np.ndarray):
+        while name in arrays:  # as "a.b" may be a name of its own, or b within a
+            name += "_"
         arrays[name] = np.asarray(value, order="C")
         return {ARRAY: name}
     if isinstance(value, Mapping):
