@@ -81,7 +81,7 @@ def time_to_goal(result: Result) -> Spread | None:
 
 def case(quick: bool) -> Case:
     """The whole training; quick, two epochs of a tenth of the images, which reach nothing."""
-    folder = os.environ.get(VARIABLE)
+    folder = os.environ.get(VARIABLE) or None  # the contest's processes have no variable of the user's
     work = Training(NET, VISION[NET].epochs, goal=GOAL, folder=folder)
     if quick:
         work = replace(work, epochs=2, images=5_000, tested=1_000, goal=None)
@@ -92,7 +92,7 @@ def measure(threads: int, quick: bool) -> Race:
     """Run the race, with a bar on stderr. OSError where there is no CIFAR-10, with what to do."""
     asked = case(quick)
     work = training(asked)
-    datasets.cifar10(work.folder)  # decoded and kept before the others start, where a message can be shown
+    datasets.cifar10()  # decoded and kept before the others start, where a message can be shown
     label = f"{NET}, {threads} thread{'s' * (threads > 1)}"
     bar = tqdm(total=work.epochs * work.turns, desc=label, unit="turn", file=sys.stderr, dynamic_ncols=True)
     with bar, Contest(LIBRARIES, threads, FULL) as contest:

@@ -117,7 +117,7 @@ def accuracy_figure(races: Sequence[Race]) -> Figure | None:
         axes.set_title(f"{race.case} ({race.threads} thr.)", fontsize=11, color=INK)
         axes.set_xlabel("seconds of training", fontsize=9)
         axes.set_ylabel("accuracy on the test part", fontsize=9)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
         axes.tick_params(labelsize=8)
         axes.set_xlim(left=0)
         axes.grid(color="#dddddd")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kernels.batch_norm import READ_NS, along, compiled, fetch_below, four_along, four_deviations, line_of, rows_of
-from kernels.columns import as_columns, rows_per_block
+from kernels.columns import as_columns, block_sums, plain_sums, rows_per_block
 from kernels.machine import CONTRACT, Floats, Kernel, kernel
 from kernels.program import Builder, Ref
 from kernels.registry import lowers
@@ -163,20 +163,25 @@ def put_gradient(g, deviation, slope, c, j, columns, dx, i):
     vector_store(vector_multiply_add(deviation, vector_load(slope, c + j, columns), own), dx, i + j, columns)
 
 
-@kernel(writes="dx", fastmath=CONTRACT)
+@kernel(writes="dx sums", fastmath=CONTRACT)
 def follow_grad_line(
-    g: Floats, x: Floats, line: Floats, slope: Floats, dx: Floats, m: int, c: int, block: int, relu: int, lo: int,
-    hi: int,
+    g: Floats, x: Floats, line: Floats, slope: Floats, dx: Floats, sums: Floats, m: int, c: int, block: int, relu: int,
+    has_sums: int, lo: int, hi: int,
 ) -> None:  # fmt: skip
-    """dx = g slope[0] + (x - line[0]) slope[1] + slope[2] in each column of (m, c), g as ReLU left it. Items: blocks of
-    rows.
+    """dx = g slope[0] + (x - line[0]) slope[1] + slope[2] in each column of (m, c), g as ReLU left it.
+
+    sums (blocks, c): of the rows of each block of dx. Items: blocks of rows.
     """
-    for i in range(lo * block * c, min(hi * block, m) * c, c):
-        for j in range(0, c, LANES):
-            columns = c - j
-            deviation = vector_load(x, i + j, columns) - vector_load(line, j, columns)
-            given = passed(vector_load(g, i + j, columns), deviation, line, c, relu, j, columns)
-            put_gradient(given, deviation, slope, c, j, columns, dx, i)
+    for item in range(lo, hi):
+        first, end = item * block, min((item + 1) * block, m)
+        for i in range(first * c, end * c, c):
+            for j in range(0, c, LANES):
+                columns = c - j
+                deviation = vector_load(x, i + j, columns) - vector_load(line, j, columns)
+                given = passed(vector_load(g, i + j, columns), deviation, line, c, relu, j, columns)
+                put_gradient(given, deviation, slope, c, j, columns, dx, i)
+        if has_sums:
+            plain_sums(dx, dx, dx, first * c, end - first, c, sums, item * c)
 
 
 @compiled
@@ -191,29 +196,35 @@ def put_window(g, at, x, i, lines, line, slope, c, j, columns, dx):
     put_gradient(to_s, s, slope, c, j, columns, dx, i + lines + c)
 
 
-@kernel(writes="dx", fastmath=CONTRACT)
+@kernel(writes="dx sums", fastmath=CONTRACT)
 def follow_grad_line_pool(
-    g: Floats, x: Floats, line: Floats, slope: Floats, dx: Floats, h: int, w: int, c: int, lo: int, hi: int
-) -> None:
-    """As `follow_grad_line` with ReLU, for x (images, h, w, c) and the gradient of its pooled image. Items: pairs of
-    lines.
+    g: Floats, x: Floats, line: Floats, slope: Floats, dx: Floats, sums: Floats, pairs: int, h: int, w: int, c: int,
+    block: int, has_sums: int, lo: int, hi: int,
+) -> None:  # fmt: skip
+    """As `follow_grad_line` with ReLU, for x (images, h, w, c) and the gradient of its pooled image.
+
+    Items: blocks of so many pairs of lines. With has_sums h has to be even.
     """
     down, full, lines = (h + 1) // 2, c // LANES * LANES, w * c
     for item in range(lo, hi):
-        image, row = item // down, item % down * 2
-        first, at = (image * h + row) * lines, (image * (h // 2) + row // 2) * (w // 2) * c
-        whole = w // 2 * 2 if row + 1 < h else 0
-        for column in range(0, whole, 2):
-            i, to = first + column * c, at + column // 2 * c
-            for j in range(0, full, LANES):
-                put_window(g, to, x, i, lines, line, slope, c, j, LANES, dx)
-            if full < c:
-                put_window(g, to, x, i, lines, line, slope, c, full, c - full, dx)
-        for below in range(min(h - row, 2)):  # what is in no window
-            for i in range(first + below * lines + whole * c, first + (below + 1) * lines, c):
-                for j in range(0, c, LANES):
-                    deviation = vector_load(x, i + j, c - j) - vector_load(line, j, c - j)
-                    put_gradient(vector_zero(), deviation, slope, c, j, c - j, dx, i)
+        begin, end = item * block, min((item + 1) * block, pairs)
+        for pair in range(begin, end):
+            image, row = pair // down, pair % down * 2
+            first, at = (image * h + row) * lines, (image * (h // 2) + row // 2) * (w // 2) * c
+            whole = w // 2 * 2 if row + 1 < h else 0  # columns in windows
+            for column in range(0, whole, 2):
+                i, to = first + column * c, at + column // 2 * c
+                for j in range(0, full, LANES):
+                    put_window(g, to, x, i, lines, line, slope, c, j, LANES, dx)
+                if full < c:
+                    put_window(g, to, x, i, lines, line, slope, c, full, c - full, dx)
+            for below in range(min(h - row, 2)):  # what is in no window
+                for i in range(first + below * lines + whole * c, first + (below + 1) * lines, c):
+                    for j in range(0, c, LANES):
+                        deviation = vector_load(x, i + j, c - j) - vector_load(line, j, c - j)
+                        put_gradient(vector_zero(), deviation, slope, c, j, c - j, dx, i)
+        if has_sums:
+            plain_sums(dx, dx, dx, begin * 2 * lines, (end - begin) * 2 * w, c, sums, item * c)
 
 
 def image_of(x: Ref) -> tuple[int, int, int]:
@@ -251,18 +262,30 @@ def batch_norm_train_input_grad(
     build: Builder, g: Ref, x: Ref, gamma: Ref, stats: Ref, sums: Ref, beta: Ref | None = None, *, eps: float,
     activation: str | None = None, pool: bool = False,
 ) -> Ref | None:  # fmt: skip
-    """g and x (N, C, ...) -> the gradient of x, through its statistics too; with `activation` and `pool` as above."""
+    """g and x (N, C, ...) -> the gradient of x, through its statistics too; with `activation` and `pool` as above.
+
+    In a plan the bias of a convolution before it may want sums over the result: they are made in the same pass.
+    """
     (g, _), (x, back), stats = as_columns(build, g), as_columns(build, x), build.contiguous(stats)
     m, c, block, blocks = rows_of(x)
     slope, dx = build.empty((3, c)), build.empty(x.shape)
     vectors = [build.contiguous(v) for v in (gamma, stats, sums)]
     build.step(norm_grad_line, *vectors, slope, m, c, eps, items=1, cost_ns=c)
     line = stats if beta is None else line_of(build, gamma, beta, stats, eps)
-    relu, cost_ns = activation == "relu", 3 * READ_NS * x.size
+    (images, h, w), relu, cost_ns = image_of(x), activation == "relu", 3 * READ_NS * x.size
+    has_sums = not build.eager and not (pool and (h % 2 or block % (2 * w)))  # a block is whole pairs of lines
+    totals = build.empty((blocks, c)) if has_sums else build.null
     if pool:
-        n, h, w, _ = x.shape
-        items = n * -(-h // 2)
-        build.step(follow_grad_line_pool, g, x, line, slope, dx, h, w, c, items=items, cost_ns=cost_ns)
+        pairs = images * -(-h // 2)
+        block = block // (2 * w) if has_sums else 1
+        build.step(
+            follow_grad_line_pool, g, x, line, slope, dx, totals, pairs, h, w, c, block, has_sums,
+            items=-(-pairs // block), cost_ns=cost_ns,
+        )  # fmt: skip
     else:
-        build.step(follow_grad_line, g, x, line, slope, dx, m, c, block, relu, items=blocks, cost_ns=cost_ns)
+        build.step(
+            follow_grad_line, g, x, line, slope, dx, totals, m, c, block, relu, has_sums, items=blocks, cost_ns=cost_ns
+        )
+    if has_sums:
+        build.derive(totals, block_sums(dx))
     return dx.permute(back)

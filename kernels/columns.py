@@ -9,6 +9,7 @@ are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from numba import njit
@@ -89,3 +90,10 @@ def as_columns(build: Builder, x: Ref) -> tuple[Ref, list[int]]:
     rank = len(x.shape)
     last = build.contiguous(x.permute([0, *range(2, rank), 1]))
     return last, [0, rank - 1, *range(1, rank - 1)]
+
+
+def block_sums(x: Ref) -> tuple[str, Ref]:
+    """What a step leaves beside x (..., C) that sums each of its blocks of `rows_per_block(C)` rows as it is made:
+    (blocks, C), the same bits as `sum_columns` gives. A name for `Builder.derive`.
+    """
+    return "sums of blocks", replace(x, shape=(x.size // x.shape[-1], x.shape[-1]), strides=(x.shape[-1], 1))

@@ -52,7 +52,7 @@ class Builder:
         self.buffers: list[Buffer] = []
         self.steps: list[Step] = []
         self.remarks: dict[int, str] = {}
-        self._copies: dict[tuple[Ref, tuple[int, ...]], tuple[Ref, Step]] = {}  # and their last steps
+        self._derived: dict[Any, tuple[Ref, Step]] = {}
 
     def _new(self, kind: str, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any, data: Any = None) -> Ref:
         ref = Ref(len(self.buffers), shape, strides, np.dtype(dtype))
@@ -149,22 +149,31 @@ class Builder:
         return ref if ref.channels_last else self._copied(ref, self.empty(ref.shape, True, ref.dtype))
 
     def _copied(self, ref: Ref, target: Ref) -> Ref:
-        """`ref` copied to the unwritten `target`, or an earlier copy in that order, if both are as they were then.
-
-        Nobody may write to what this gives.
-        """
+        """`ref` copied to the unwritten `target`, or an earlier copy like it. Nobody may write to what this gives."""
         from kernels import layout
 
-        key = ref, target.strides
-        if key in self._copies:
-            copy, last = self._copies[key]
-            made = [i for i, step in enumerate(self.steps) if step is last]  # none where its lowering declined
-            since = [written.buffer for i in made for step in self.steps[i + 1 :] for written in step.writes]
-            if made and ref.buffer not in since and copy.buffer not in since:
-                return copy
-        layout.copy(self, ref, target)
-        self._copies[key] = target, self.steps[-1]
-        return target
+        order = ref, target.strides
+        earlier = self.derived(ref, order)
+        if earlier is None:
+            layout.copy(self, ref, target)
+            self.derive(target, order)
+        return earlier or target
+
+    def derive(self, made: Ref, how: Any) -> None:
+        """Remember that the step added last made `made` as `how` says, for whoever wants the same."""
+        self._derived[how] = made, self.steps[-1]
+
+    def derived(self, ref: Ref, how: Any) -> Ref | None:
+        """What was made of `ref` as `how` says, if the step that did it stayed and both are as they were then."""
+        if how not in self._derived:
+            return None
+        made, last = self._derived[how]
+        for step in reversed(self.steps):
+            if step is last:
+                return made
+            if any(written.buffer in (ref.buffer, made.buffer) for written in step.writes):
+                break
+        return None
 
     def fold(self) -> None:
         """Run the steps that depend on constants only, now, and drop them.

@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 from kernels import layout
-from kernels.columns import BLOCK_ELEMENTS, blockwise, down_columns, element, rows_per_block, sum_columns
+from kernels.columns import BLOCK_ELEMENTS, block_sums, blockwise, down_columns, element, rows_per_block, sum_columns
 from kernels.machine import REDUCE, Floats, Kernel, kernel
 from kernels.program import Builder, Ref, contiguous_strides
 from kernels.registry import lowers
@@ -78,6 +78,9 @@ def _run(build: Builder, op: str, x: Ref, outer: int, m: int, c: int) -> Ref:
     """x (outer, m, c) -> (outer, c)."""
     rows, columns = KERNELS[op]
     block = BLOCK_ELEMENTS if c == 1 else rows_per_block(c)
+    done = build.derived(x, block_sums(replace(x, shape=(m, c)))) if op == "sum" and outer == 1 < c else None
+    if done is not None:
+        x, m = done, done.shape[0]
     while m > 1:
         blocks = -(-m // block)
         y = build.empty((outer, blocks, c))

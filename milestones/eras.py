@@ -65,7 +65,7 @@ ERAS: dict[int, tuple[Fact, ...]] = {
         Fact("pixels", 32 * 32, "", "inputs", LENET),
         Fact("weights that learn", 60_000, "", "parameters", LENET),
         Fact("connections: multiply-adds of a query", 340_908, "", "multiply_adds", LENET),
-        Fact("training digits", 60_000, "", "examples", LENET_TRAINED),
+        Fact("training images", 60_000, "", "examples", LENET_TRAINED),
         Fact("passes over the examples", 20, "", "passes", LENET_TRAINED),
         Fact("time to train", 2.5 * DAY_S, "s", "training_s", LENET_TRAINED),
     ),

@@ -189,11 +189,18 @@ def retrained(amount: float, epochs: int, lr: float = 0.01) -> Recipe:
 MNIST = Picture(mean=(0.13066,), std=(0.30811,), flat=True)
 CIFAR = Picture(mean=(0.4914, 0.48216, 0.44653), std=(0.24703, 0.24349, 0.26159))
 
+# Tried on one split each, of 6,000 and of 5,000 images, so a step less is taken than what passed. MNIST, closed: 50 %
+# of zeros keep 99.7 % of a twin's right answers, 60 % 99.3 %, 70 % 97.4 %; open: 50 % of the channels 99.4 %, 60 %
+# 99.2 %, 70 % 98.99 %. CIFAR-10, closed: 80 % of zeros keep 100.1 %, 90 % 99.9 %; open: 50 % of the channels 101.1 %,
+# 60 % 99.5 %; its twin was trained for 8 epochs without compressed copies.
+DIGITS_PRUNED, DIGITS_RETRAINED = Recipe().updated({"prune": {"amount": 0.5}}), retrained(0.5, epochs=10, lr=0.001)
+PHOTOS_PRUNED, PHOTOS_RETRAINED = Recipe().updated({"prune": {"amount": 0.8}}), retrained(0.5, epochs=3, lr=0.001)
+
 DEVELOPMENT = "development copy"  # the one that the figures in the README were measured on
 
 # How much is pruned, here and in the closed division, was chosen by validation splits of the training part alone, and
 # by strings drawn anew, with the criterion that `mlperf.tuning` states: `python -m mlperf tune --model cnn --division
-# open` chooses again. For the text see TEXT.
+# open` chooses again. For the text and the large image sets see above.
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
@@ -275,8 +282,8 @@ TASKS: dict[str, Task] = {
             copies={"4dece11158111fc94fbb5e60affa16206eeca647a7c633fadfeabec916eefb74": DEVELOPMENT},
             answering=MNIST,
             lessons=MNIST.lessons,
-            recipe=Recipe().updated({"prune": {"amount": 0.5}}),
-            open_recipe=retrained(amount=0.5, epochs=10, lr=0.001),
+            recipe=DIGITS_PRUNED,
+            open_recipe=DIGITS_RETRAINED,
         ),
         Task(
             name="cnn-cifar10",
@@ -290,8 +297,8 @@ TASKS: dict[str, Task] = {
             answering=CIFAR,
             lessons=CIFAR.lessons,
             batches=lambda x, y, seed: VISION["cnn-cifar10"].batches(CIFAR.training(x, y), seed),
-            recipe=Recipe().updated({"prune": {"amount": 0.8}}),
-            open_recipe=retrained(amount=0.6, epochs=3, lr=0.001),
+            recipe=PHOTOS_PRUNED,
+            open_recipe=PHOTOS_RETRAINED,
         ),
     )
 }

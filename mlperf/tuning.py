@@ -4,8 +4,8 @@ The training part is split, stratified, into a part to fit and a part to validat
 saw the whole training part, so figures of it there would flatter: for each split a twin is trained on the part to fit,
 as the reference was, and takes its place. So what is measured is a recipe on networks like the reference. Where data
 can be drawn without end, no twin is needed: the part to validate is drawn, and is new to the reference itself. Of the
-large image sets one split is enough, which holds out thousands of images; cnn-cifar10 takes a quarter of an hour on
-two cores.
+large image sets one split is enough, which holds out thousands of images; cnn-cifar10 takes about ten minutes on two
+cores.
 
 The criterion: a setting would pass the competition's gate on every one of the validation parts, and so would every
 setting that leaves out less and is like it otherwise, since one digit more or less decides and one lucky setting says

@@ -75,9 +75,9 @@ def questions(found: Findings) -> list[str]:
         "what would become of both?",
         f"The last {LAST} widths give FLOPs an exponent of {flops}, time one of {time}. The inputs do not grow: from "
         "which width on would you expect 2?",
-        f"{found.outside:.0%} of a step pass outside ops, and as it was trained a step took "
-        f"{units.duration(found.as_trained_ns or 0)} instead of {units.duration(step.wall_ns)}. What does a captured "
-        "step leave out, and why can a deep net gain less from that?",
+        f"Op by op a step takes {units.duration(step.wall_ns)}, {found.outside:.0%} of it outside ops; as it was "
+        f"trained, captured and with its images read meanwhile, {units.duration(found.as_trained_ns or 0)}. What does "
+        "a captured step leave out, and why does a large net gain less from that?",
         f"The net of 1986 saw {found.then('shown'):,.0f} examples, this one {found.ours['shown']:,.0f}, each moved a "
         "little. If a digit is moved by two pixels, which weights of the first layer see the same picture again?",
     ]

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernels import program, registry
+from kernels.columns import rows_per_block
 from kernels.simd import LANES
 from tests.kernels import naive
 from tests.kernels.running import RNG, layouts, normal, run
@@ -21,7 +23,11 @@ SIZES = ((2, 2), (4, 6), (3, 5), (5, 4), (2, 7), (9, 2))
 
 def image(*shape: int) -> np.ndarray:
     """Channels-last, as convolutions leave it."""
-    return np.ascontiguousarray(normal(*shape).transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    return as_image(normal(*shape))
+
+
+def as_image(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def vectors(c: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -131,6 +137,32 @@ def test_zeros_keep_their_sign():
     gamma, beta = np.array([-1, 1, -1, 0], np.float32), np.array([0, 0, -0.0, -0.0], np.float32)
     stats = np.stack([np.zeros(4), np.ones(4)]).astype(np.float32)
     same_bits(x, gamma, beta, stats, POOL)
+
+
+def inputs(build, *arrays):
+    return [build.input(a.shape, [s // a.itemsize for s in a.strides]) for a in arrays]
+
+
+@pytest.mark.parametrize("how", ({}, RELU, POOL))
+@pytest.mark.parametrize("size", ((16, 64), (6, 4), (5, 4), (6, 6), (1030, 2)))
+def test_sums_over_the_gradient_come_with_it(size, how):
+    """A plan makes them in the same pass where blocks of rows are whole pairs of lines, else in one of their own."""
+    x, (gamma, beta, stats), sums = image(2, 5, *size), vectors(5), normal(2, 5)
+    g = image(2, 5, size[0] // 2, size[1] // 2) if "pool" in how else image(2, 5, *size)
+    build = program.Builder()
+    known = [g, x, gamma, stats, sums, *([beta] if how else [])]
+    dx = registry.lowering("batch_norm_train_input_grad")(build, *inputs(build, *known), **EPS, **how)
+    total = registry.lowering("sum_to")(build, dx, shape=(1, 5, 1, 1))
+    made = build.finish([dx, total])
+    apart = "pool" in how and size in ((5, 4), (6, 6))
+    blocks = -(-2 * size[0] * size[1] // rows_per_block(5))
+    assert [step.kernel.name for step in made.steps].count("sum_columns") == apart + (blocks > 1)
+    values, sum_of = (np.full(build.buffers[ref.buffer].nbytes // 4, np.nan, np.float32) for ref in (dx, total))
+    arena = program.aligned(np.zeros(made.arena_bytes, np.uint8))
+    made.run([*(a.ctypes.data for a in known), values.ctypes.data, sum_of.ctypes.data, arena.ctypes.data])
+    expected = run("batch_norm_train_input_grad", *known, **EPS, **how)
+    np.testing.assert_array_equal(values.reshape(2, *size, 5).transpose(0, 3, 1, 2), expected)
+    np.testing.assert_array_equal(sum_of, run("sum_to", as_image(expected), shape=(1, 5, 1, 1)).ravel())
 
 
 def test_in_any_layout():

@@ -84,7 +84,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
 def test_list_shows_all_tasks(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    names = ["perceptron", "xor", "mlp", "cnn", "transformer", "gpt-shakespeare"]
+    names = ["perceptron", "xor", "mlp", "cnn", "transformer", "gpt-shakespeare", "mlp-mnist", "cnn-cifar10"]
     assert [line.split()[0] for line in lines[2:]] == names
 
 
@@ -128,8 +128,9 @@ def test_a_task_without_its_text_says_so_before_anything_is_compiled(tmp_path):
     nowhere = {**os.environ, "TINYTORCH_DATA": here, "XDG_CACHE_HOME": here, "HTTPS_PROXY": "http://0.0.0.0:1"}
     command_line = [sys.executable, "-m", "mlperf", "submit", "--model", "gpt-shakespeare", "--leaderboard", here]
     done = subprocess.run(command_line, env=nowhere, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("mlperf: tinyshakespeare: ") and "TINYTORCH_DATA" in done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("mlperf: --model gpt-shakespeare needs data: tinyshakespeare: ")
+    assert "TINYTORCH_DATA" in done.stderr
     assert "Traceback" not in done.stderr and "compile" not in done.stderr
     listed = subprocess.run([sys.executable, "-m", "mlperf", "list"], env=nowhere, capture_output=True, text=True)
     assert re.search("gpt-shakespeare +tinyshakespeare +no data", listed.stdout) and not listed.returncode

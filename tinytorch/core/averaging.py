@@ -37,7 +37,7 @@ class EMA:
         if packed:
             raise ValueError(f"EMA: {packed} are packed weights, which do not change; average the unpacked model")
         self.model, self.decay, self.every, self.warmup = model, decay, every, warmup
-        self.parameters = dict(model.named_parameters())  # which may be given other arrays, as loading weights does
+        self._parameters = dict(model.named_parameters())  # which may be given other arrays, as loading weights does
         self.calls = 0
         self.is_applied = False
         self.average = model.state_dict()
@@ -61,7 +61,7 @@ class EMA:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The model's own arrays by name, parameters and buffers."""
-        return {**{name: p.data for name, p in self.parameters.items()}, **dict(self.model.named_buffers())}
+        return {**{name: p.data for name, p in self._parameters.items()}, **dict(self.model.named_buffers())}
 
     @contextmanager
     def applied(self) -> Iterator[None]:
