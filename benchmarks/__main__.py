@@ -19,13 +19,13 @@ from tqdm import tqdm
 from benchmarks import libraries
 
 GROUPS = ("kernels", "sparse", "inference", "training", "transformer", "overhead")
-ACCURACY = "accuracy"  # only where it is asked for: it takes twenty minutes, and CIFAR-10
+ACCURACY = "accuracy"  # only where it is asked for: it takes ten minutes or more, and CIFAR-10
 GROUPS_HELP = f"of {', '.join(GROUPS)} (default: all of these), or {ACCURACY}, with the most threads asked for"
 EXAMPLES = """examples:
-  python -m benchmarks                              everything, some minutes
+  python -m benchmarks                              all but the race to an accuracy, some minutes
   python -m benchmarks kernels inference --quick    a first impression of two groups
   python -m benchmarks training --threads 2         one number of threads
-  python -m benchmarks accuracy --plot out          CIFAR-10 to 75 %, in twenty minutes
+  python -m benchmarks accuracy --plot out          CIFAR-10 to 75 %, ten minutes or more
   python -m benchmarks --json out.json --plot out   keep raw times, draw plots
 """
 
@@ -40,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     command.add_argument("groups", nargs="*", metavar="GROUP", help=GROUPS_HELP)
-    command.add_argument("--quick", action="store_true", help="fewer shapes, shorter blocks, no torch.compile, a short race")
+    quick = "fewer shapes, shorter blocks, no torch.compile, a short race"
+    command.add_argument("--quick", action="store_true", help=quick)
     command.add_argument("--threads", default="1,2", metavar="N,N", help="numbers of threads (default: 1,2)")
     command.add_argument("--json", type=Path, metavar="FILE", help="write all times there")
     command.add_argument("--plot", type=Path, metavar="DIR", help="draw plots there")

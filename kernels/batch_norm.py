@@ -51,8 +51,10 @@ squared_deviations = down_columns(vector_add, _squared_deviation)
 
 @kernel(writes="partial", fastmath=CONTRACT)
 def block_moments(x: Floats, partial: Floats, m: int, c: int, block: int, lo: int, hi: int) -> None:
-    """partial (blocks, 2, c): means of x (m, c) over `block` rows, and sums of squared deviations. Items: blocks."""
-    for item in range(lo, hi):
+    """partial (blocks, 2, c): means of x (m, c) over `block` rows, and sums of squared deviations. Items: blocks, the
+    last first: what was written last is still in a cache. Measured: 0.59 ms against 0.72 behind a convolution of 33 MB.
+    """
+    for item in range(hi - 1, lo - 1, -1):
         first, mean = item * block, item * 2 * c
         rows = min(block, m - first)
         plain_sums(x, x, x, first * c, rows, c, partial, mean)

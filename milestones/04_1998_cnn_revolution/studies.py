@@ -58,8 +58,7 @@ def share(found: Findings, *kinds: str) -> float:
 def questions(found: Findings) -> list[str]:
     larger, deeper = found.scaling
     pixels, channels = larger.fitted("FLOPs"), deeper.fitted("FLOPs", LAST)
-    connections = found.ours["multiply_adds"] / found.then("multiply_adds")
-    weights = found.ours["parameters"] / found.then("parameters")
+    connections, weights = (found.ours[of] / found.then(of) for of in ("multiply_adds", "parameters"))
     return [
         f"Convolutions have {found.share('parameters', 'Conv2d'):.0%} of the parameters and do "
         f"{found.share('flops', 'Conv2d'):.0%} of the FLOPs, linear layers have "
@@ -69,8 +68,9 @@ def questions(found: Findings) -> list[str]:
         f"{channels.exponent:.2f} over the last {LAST}. Which layers keep the second from being 2?",
         f"Batch norm, ReLU and pooling do hardly any FLOPs and take {share(found, *CHEAP):.1%} of a step that goes op "
         "by op. What do they wait for, and what could be done while a convolution still holds its results?",
-        f"This net has {weights:.1f} times LeNet-5's weights and {connections:.1f} times its multiply-adds. LeNet-5 "
-        f"took {found.then('training_s') / 86_400:.1f} days; how long would that machine have taken here?",
+        f"This net has {units.figures(weights)} times LeNet-5's weights and {units.figures(connections)} times its "
+        f"multiply-adds. LeNet-5 took {found.then('training_s') / 86_400:.1f} days; how long would that machine have "
+        "taken here?",
     ]
 
 

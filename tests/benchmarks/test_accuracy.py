@@ -197,6 +197,7 @@ def test_a_run_ends_with_its_last_turn_and_tells_what_it_did(small):
 
 
 @pytest.mark.oracle
+@pytest.mark.slow  # imports PyTorch, captures, and learns two epochs twice
 def test_pytorch_learns_the_same(small):
     """Losses of both epochs: where roundings of a step grow, they stay small for so few."""
     pytest.importorskip("torch")
@@ -212,6 +213,7 @@ def test_pytorch_learns_the_same(small):
 
 
 @pytest.mark.oracle
+@pytest.mark.slow  # captures four steps
 def test_another_recipe_is_noticed(small, monkeypatch):
     """The first losses are compared, so a contestant that trains otherwise is not let in."""
     pytest.importorskip("torch")

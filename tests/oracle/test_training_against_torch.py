@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tinytorch
 from tests.oracle.against import BOUND, torch
 from tests.tolerance import nmse
 from tinytorch import (
@@ -16,8 +17,11 @@ from tinytorch import (
     Conv2d,
     CrossEntropyLoss,
     EmbeddingLayer,
+    Flatten,
     Linear,
     MaxPool2d,
+    ReLU,
+    Sequential,
     Tensor,
     clip_grad_norm,
     clip_grad_value,
@@ -127,6 +131,43 @@ def test_a_small_cnn_learns_the_same():
     np.testing.assert_allclose(head.weight.data, torch_head.weight.detach().numpy().T, atol=2e-3)
     np.testing.assert_allclose(norm.running_mean, torch_norm.running_mean.numpy(), atol=1e-4)
     np.testing.assert_allclose(norm.running_var, torch_norm.running_var.numpy(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_a_captured_step_learns_the_same(size):
+    """Batch norm, ReLU and pooling as one pass, twice, with a line and a column that pooling leaves out, and not."""
+    rng, out = np.random.default_rng(6), 7 * (size // 4) ** 2
+    np.random.seed(6)
+    model = Sequential(
+        Conv2d(3, 5, 3, padding=1), BatchNorm2d(5), ReLU(), MaxPool2d(2), Conv2d(5, 7, 3, padding=1), BatchNorm2d(7),
+        ReLU(), MaxPool2d(2), Flatten(), Linear(out, 4),
+    )  # fmt: skip
+    torch_model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.BatchNorm2d(5), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
+        torch.nn.Conv2d(5, 7, 3, padding=1), torch.nn.BatchNorm2d(7), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(), torch.nn.Linear(out, 4),
+    )  # fmt: skip
+    pairs = list(zip(model.parameters(), torch_model.parameters(), strict=True))
+    turned = [p.data.shape != tuple(other.shape) for p, other in pairs]  # PyTorch's linear weight is (out, in)
+    with torch.no_grad():
+        for (p, other), is_turned in zip(pairs, turned):
+            other.copy_(torch.tensor(p.data.T if is_turned else p.data))
+    start = [p.data.copy() for p, _ in pairs]
+    optimizer = SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True)
+    torch_optimizer = torch.optim.SGD(torch_model.parameters(), lr=0.05, momentum=0.9, nesterov=True)
+    x, y = rng.standard_normal((6, 16, 3, size, size)).astype(np.float32), rng.integers(0, 4, (6, 16))
+    step = tinytorch.compile_step(model, optimizer, CrossEntropyLoss(), x[0], y[0])
+    for images, labels in zip(x, y):
+        torch_optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(torch_model(torch.tensor(images)), torch.tensor(labels))
+        loss.backward()
+        torch_optimizer.step()
+        assert step(images, labels) == pytest.approx(loss.item(), rel=1e-5)
+    for (p, other), is_turned, before in zip(pairs, turned, start):
+        moved = other.detach().numpy()
+        moved = (moved.T if is_turned else moved) - before
+        if np.abs(moved).max() > 1e-5:  # the bias before a batch norm only rounds
+            assert nmse(p.data - before, moved) < 1e-8  # six steps, each on what rounding made of the one before
 
 
 @pytest.mark.parametrize("scale", [False, True])
