@@ -37,6 +37,7 @@ def task(request):
 def test_weights_and_data_are_the_pinned_ones(task):
     assert weights.sha256(task.checkpoint) == task.weights_sha256, REPIN
     assert task.dataset_sha256 in (task.data_sha256, None), REPIN
+    assert task.checkpoint.stat().st_size <= 5_000_000  # what a checkout may carry for one task
 
 
 def test_reference_is_well_above_its_floor(task):
