@@ -50,7 +50,7 @@ TRIED: dict[str, list[Settings]] = {
     ],
 }
 # Epochs of the open division on large image sets: one has as many steps as many of the digits, at a lower rate.
-EPOCHS_ON_IMAGES = {"mlp-mnist": 10, "cnn-cifar10": 3}
+EPOCHS_ON_IMAGES = {"mlp-mnist": 10, "cnn-cifar10": 5}
 
 
 def settings_of(task: Task, division: str) -> list[Settings]:
