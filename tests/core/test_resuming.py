@@ -72,7 +72,7 @@ def test_killed_at_any_moment(straight, tmp_path):
             assert process.stdout.readline() == b"ready\n"
             try:
                 # The last attempts are left alone: a slow machine does not get far in so short a time.
-                process.wait(rng.uniform(0, 1.5) if attempt < 6 else None)
+                process.wait(rng.uniform(0, 0.2 + 0.25 * attempt) if attempt < 6 else None)
             except subprocess.TimeoutExpired:
                 process.kill()
         killed += process.returncode == -signal.SIGKILL

@@ -46,7 +46,7 @@ def sample(*shape: int) -> np.ndarray:
 
 def built(name: str) -> Sequential:
     np.random.seed(0)
-    return models.MODELS[name]()
+    return models.MODELS[name]().eval()
 
 
 @pytest.mark.parametrize("batch", [1, 5])

@@ -97,8 +97,9 @@ def test_labels():
 
 
 def test_the_version_follows_the_definition():
-    versions = {task.version for task in TASKS.values()}
-    assert len(versions) == len(TASKS)
+    told = [task for task in TASKS.values() if task.dataset_sha256 or sources.here(task.dataset)]
+    versions = {task.version for task in told}
+    assert len(versions) == len(told) >= 6
     assert all(len(version) == 12 for version in versions)
 
 

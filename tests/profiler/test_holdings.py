@@ -106,7 +106,7 @@ def test_shared_parameters_and_gradients_count_once():
 
 
 @pytest.mark.parametrize("make, moments, settings", [
-    (lambda p: SGD(p, lr=0.1), 0, 4), (lambda p: SGD(p, lr=0.1, momentum=0.9), 1, 4), (Adam, 2, 8), (AdamW, 2, 8),
+    (lambda p: SGD(p, lr=0.1), 0, 5), (lambda p: SGD(p, lr=0.1, momentum=0.9), 1, 5), (Adam, 2, 8), (AdamW, 2, 8),
 ])  # fmt: skip
 def test_optimizers_hold_their_moments_and_settings(make, moments, settings):
     model = models.mlp()
