@@ -131,7 +131,8 @@ def test_op(case, dtype):
 
 def test_every_op_is_compared_or_excused():
     below = {name for name in OPS if name.startswith(("conv2d", "max_pool2d", "avg_pool2d", "cross_entropy"))}
-    updates = {"sgd_step", "adam_step", "running_stats_step"}  # as trajectories, in test_training_against_torch
+    # As trajectories, in test_training_against_torch and test_recipes_against_torch.
+    updates = {"sgd_step", "adam_step", "average_step", "running_stats_step"}
     backward = {name for name in OPS if name.endswith(("_grad", "_sums"))}  # by way of their forward op
     assert OPS.keys() - backward - below - updates - NO_COUNTERPART.keys() == {case[0] for case in CASES}
 
