@@ -16,15 +16,12 @@ from mlperf import tasks
 from tinytorch import datasets, models
 from tinytorch.core.layers import Linear, Sequential
 from tinytorch.core.spatial import Conv2d
-from tinytorch.core.tensor import Tensor
 from tinytorch.engine.block_sparse import as_weight, by_channels, spread, summed
-from tinytorch.engine.dispatch import use_backend
 
 KERNEL_SIZE, PADDING = 3, 1  # of all convolutions here
 NETS = ("perceptron", "xor", "mlp", "mlp-mnist", "cnn", "cnn-cifar10")
 DATA = {"perceptron": "clusters", "xor": "xor", "mlp": "digits", "cnn": "digits-images"}
 SHAPES = {"mlp-mnist": (784,), "cnn-cifar10": (3, 32, 32)}
-STATISTICS_BATCHES = 20  # that batch norm sees before the net is used
 QUERIES = 256  # inputs that exist for a net
 LEARNING_RATE = 0.01
 
@@ -218,17 +215,10 @@ def untrained(name: str) -> Sequential:
 
 @cache
 def trained(name: str) -> Sequential:
-    """The net in evaluation mode; do not change it."""
-    if name in tasks.TASKS:
-        reference = tasks.find(name).reference()
-        assert isinstance(reference, Sequential)
-        return reference
-    model = untrained(name)
-    with use_backend("numpy"):  # batch norm needs statistics
-        for i in range(STATISTICS_BATCHES if name == "cnn-cifar10" else 0):
-            model(Tensor(numbers(16, *SHAPES[name], seed=i)))
-    model.eval()
-    return model
+    """The net with the weights of its task, in evaluation mode; do not change it."""
+    reference = tasks.find(name).reference()
+    assert isinstance(reference, Sequential)
+    return reference
 
 
 @cache

@@ -44,10 +44,6 @@ def trained(run: Run, milestone: Milestone, model: Layer, images: Images, how: V
     if milestone.is_resumable:
         continued(run, milestone, trainer, batches, fingerprint(run, images, how))
     train(run, trainer, batches, images, milestone.name)
-    if trainer.ema is not None:
-        with trainer.ema.applied():
-            averaged = model.state_dict()
-        model.load_state_dict(averaged)
     return trainer
 
 
@@ -66,8 +62,7 @@ def train(run: Run, trainer: Trainer, batches: DataLoader, images: Images, label
             with stopwatch() as took, memory if epoch == run.length - 1 else nullcontext():
                 trainer.train_epoch(batches, watch=advance)
             history["seconds"].append(took.seconds)
-            with nullcontext() if trainer.ema is None else trainer.ema.applied():
-                history["held_out"].append(float((read(trainer.model, images, images.x_test) == images.y_test).mean()))
+            history["held_out"].append(float((read(trainer.model, images, images.x_test) == images.y_test).mean()))
             if run.checkpoint is not None:
                 trainer.save_checkpoint(run.checkpoint, batches)
     held = 0 if trainer.captured is None else trainer.captured.arena_bytes

@@ -38,7 +38,6 @@ from tinytorch.perf.weighted import executed, skips_blocks, weighted_layers
 
 Watch = Callable[[str], AbstractContextManager[Progress]]  # what takes longer: its name, and inside how far it is
 
-
 BATCH_SIZE = 64  # of further training
 
 

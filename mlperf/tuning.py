@@ -132,10 +132,6 @@ def trained_on_images(model: Layer, task: Task, seed: int, epochs: int | None, w
     with watch("twin") as progress:
         for _ in range(epochs):
             trainer.train_epoch(batches, watch=lambda rows, loss: progress(trainer.step, epochs * len(batches)))
-    if trainer.ema is not None:
-        with trainer.ema.applied():
-            averaged = model.state_dict()
-        model.load_state_dict(averaged)
     return model.eval()
 
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from kernels import threads
 from tinytorch.core.augmentation import ImageTransform
-from tinytorch.core.averaging import EMA
 from tinytorch.core.dataloader import DataLoader, ImageDataset
 from tinytorch.core.initializers import whitening
 from tinytorch.core.layers import Layer
@@ -59,7 +58,7 @@ class Vision(NamedTuple):
 
     Images are moved by up to `padding` pixels, mirrored and cut at random, see `ImageTransform`. With `copies` each is
     also learned as JPEG leaves it, so an epoch has twice as many. With `whitened` the first layer is a fixed whitening
-    of their patches. With `ema` an average of the weights answers in place of the last ones.
+    of their patches.
     """
 
     epochs: int
@@ -77,7 +76,6 @@ class Vision(NamedTuple):
     cutout: int = 0
     copies: bool = False
     whitened: bool = False
-    ema: float | None = None
 
     def batches(self, images: Images, seed: int) -> DataLoader:
         """The training images in whole batches, in another order each epoch; the next is prepared while one is used."""
@@ -110,8 +108,7 @@ class Vision(NamedTuple):
         if backend() == "numba":
             x, y = images.normalised(images.x_train[: self.batch_size]), images.y_train[: self.batch_size]
             captured = compile_step(model, optimizer, loss_fn, x, y, threads.get_num_threads())
-        ema = None if self.ema is None else EMA(model, self.ema, warmup=True)
-        return Trainer(model, optimizer, loss_fn, self.schedule(steps), captured=captured, schedule_by="step", ema=ema)
+        return Trainer(model, optimizer, loss_fn, self.schedule(steps), captured=captured, schedule_by="step")
 
 
 DIGITS = {"mlp": Digits(epochs=60, weight_decay=0.3), "cnn": Digits(epochs=30, weight_decay=0.1)}

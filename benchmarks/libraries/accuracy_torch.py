@@ -50,9 +50,9 @@ class Eager:
 
 
 def eager(work: Training, threads: int) -> Made:
-    """Unavailable for recipes that average weights or whiten the first layer."""
-    if work.recipe.ema is not None or work.recipe.whitened:
-        raise Unavailable(f"the recipe of {work.name} averages or whitens, which is not written for PyTorch here")
+    """Unavailable for recipes that whiten the first layer."""
+    if work.recipe.whitened:
+        raise Unavailable(f"the recipe of {work.name} whitens, which is not written for PyTorch here")
     x, y = arrays(next(iter(work.batches())))
 
     def learning(memory_format: Any) -> Callable[[Any], float]:

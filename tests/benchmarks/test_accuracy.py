@@ -225,8 +225,8 @@ def test_another_recipe_is_noticed(small, monkeypatch):
     other = small.recipe._replace(momentum=0.8)
     monkeypatch.setitem(accuracy.VISION, NET, other)
     assert difference(accuracy_ours.captured(small, 1).answer(), right, "f32").startswith("wrong")
-    monkeypatch.setitem(accuracy.VISION, NET, other._replace(ema=0.99))
-    with pytest.raises(accuracy_torch.Unavailable, match="the recipe of cnn-cifar10 averages or whitens"):
+    monkeypatch.setitem(accuracy.VISION, NET, other._replace(whitened=True))
+    with pytest.raises(accuracy_torch.Unavailable, match="the recipe of cnn-cifar10 whitens"):
         accuracy_torch.eager(small, 1)
 
 
