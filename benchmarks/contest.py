@@ -31,7 +31,7 @@ from benchmarks.libraries import FILES, NUMPY, Made, Unavailable
 from benchmarks.quiet import Watch
 from benchmarks.transformer_work import TransformerWork
 from benchmarks.work import Work as OtherWork
-from mlperf.worker import environment
+from mlperf.process import environment
 from profiler.samples import Runner, stopwatch, turns, without_gc
 
 Work = OtherWork | TransformerWork | Training

@@ -10,7 +10,7 @@ from benchmarks.contest import Case, Contestant, Result, surroundings
 from benchmarks.inference import ONNX_FLOAT, PLAN, TORCH_COMPILED
 from benchmarks.libraries import NUMPY, ONNX, OURS, TORCH
 from benchmarks.work import Chain, Import, Net
-from mlperf.worker import environment
+from mlperf.process import environment
 from profiler.samples import stopwatch, turns
 
 GROUP = "overhead"

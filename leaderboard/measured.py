@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from leaderboard.fields import Count, Integer, LongText, Part, Positive, Sha256, Share, Text
+from leaderboard.fields import Count, Integer, LongText, Part, Positive, Sha256, Share, Text, added
 
 Arm = Literal["ref", "opt"]
 
@@ -50,6 +50,12 @@ class Worker(Blocks):
     minflt: tuple[Count, ...] | None = None  # minor page faults during each block
     nivcsw: tuple[Count, ...] | None = None  # involuntary context switches during each block
     wall_ns: Positive  # around all timed blocks, by another clock than theirs where there is one (the parent's)
+    parent_block_ns: tuple[Count, ...] | None = added()  # each block as the parent's clock saw it, from word to word
+    idle_cpu_ns: tuple[Count, ...] | None = added()  # CPU time of the whole process in a pause after each block
+    idle_ns: tuple[Positive, ...] | None = added()  # how long each pause was
+    threads_started: Count | None = added()  # threads that live after the last timed block and did not before the first
+    kept: Count | None = added()  # answers copied while timed, at places drawn by the audit's seed
+    kept_mismatches: Count | None = added()  # of these, how many differ from the answer outside the timed blocks
 
     @model_validator(mode="after")
     def _one_entry_per_block(self) -> Self:
@@ -58,6 +64,9 @@ class Worker(Blocks):
             "cpu_ns": self.cpu_ns,
             "minflt": self.minflt,
             "nivcsw": self.nivcsw,
+            "parent_block_ns": self.parent_block_ns,
+            "idle_cpu_ns": self.idle_cpu_ns,
+            "idle_ns": self.idle_ns,
         }
         for name, values in per_block.items():
             if values is not None and len(values) != blocks:
@@ -73,12 +82,20 @@ class Queries(Part):
     trace_sha256: Sha256 | None = None
 
 
+class Alone(Part):
+    """The reference by itself in a fresh process into which nothing of the candidate was loaded."""
+
+    inner: Positive
+    block_ns: tuple[Positive, ...] = Field(min_length=1)
+
+
 class Raw(Part):
     """Everything the clock said."""
 
     workers: tuple[Worker, ...]
     queries: Queries
     calibration_kernel_ns: Positive | None = None  # a fixed piece of work: how quick is this machine?
+    reference_alone: Alone | None = added()
 
     @model_validator(mode="after")
     def _someone_measured(self) -> Self:
@@ -151,18 +168,28 @@ class Generation(Part):
 
 
 class WeightShuffle(Part):
-    """The candidate with shuffled weights: quality must collapse while speed stays."""
+    """The candidate with shuffled weights: quality must collapse to `chance` while speed stays.
+
+    `ratio` is its time per query by the candidate's. `chance` is the metric's value of an answer that knows no sample.
+    """
 
     quality: float
     ratio: float
+    chance: float | None = added()
 
 
 class Audits(Part):
-    """Runs of the same code path meant to expose a cheat; null until the run was made."""
+    """Runs of the same code path meant to expose a cheat; null until the run was made. Ratios are of times per query.
+
+    `same_sample_ratio` is the ranked trace by one sample over and over; `fresh_ratio` samples never seen before by the
+    ranked trace; `alt_seed_ratio` another order by the ranked one: an honest candidate has about 1 in each.
+    """
 
     same_sample_ratio: float | None = None
+    fresh_ratio: float | None = added()
     perf_output_mismatch: Count | None = None
     alt_seed_ratio: float | None = None
+    test_files_read: tuple[Text, ...] | None = added()  # files of the test data opened while the candidate was made
     weight_shuffle: WeightShuffle | None = None
 
 

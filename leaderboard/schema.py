@@ -2,8 +2,8 @@
 
 The judged half (`derived`, `validity`, `integrity`) is never trusted on reading: `verdict.py` makes it anew from the
 measured half and compares. What was observed is described in `measured.py`. Version 1.1.0 added answers that are
-written token by token and stages whose quality is no count; files of 1.0.0 are read as they are. Left out until its
-checks exist: a student's own source files.
+written token by token and stages whose quality is no count; 1.2.0 what a replay needs (form, threads, files, entry) and
+what audits saw.
 """
 
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from leaderboard.fields import (
     Code,
     Count,
+    FilePath,
     Integer,
     LongText,
     Part,
@@ -28,13 +29,14 @@ from leaderboard.fields import (
 )
 from leaderboard.measured import Audits, Blocks, Env, Generation, Quality, Raw, Seeds
 
-SchemaVersion = Literal["1.0.0", "1.1.0"]
+SchemaVersion = Literal["1.0.0", "1.1.0", "1.2.0"]
 READABLE: tuple[SchemaVersion, ...] = get_args(SchemaVersion)
-SCHEMA_VERSION: SchemaVersion = "1.1.0"
+SCHEMA_VERSION: SchemaVersion = "1.2.0"
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 Division = Literal["closed", "open", "practice"]
 ThreadPolicy = Literal["t1", "tN"]
+Form = Literal["eager", "prepared", "plan", "entry"]
 Severity = Literal["invalid", "warning"]
 
 
@@ -80,7 +82,11 @@ class Reference(Part):
 
 
 class Candidate(Part):
-    """The optimised model. `bytes_stored` is what a copy of it takes on disk, every dtype at its real width."""
+    """The optimised model. `bytes_stored` is what a copy of it takes on disk, every dtype at its real width.
+
+    `code_sha256` covers this project's sources that execute it. `form` and `threads` are what it is rebuilt with beside
+    its weights; "entry" means that a student's own code does that.
+    """
 
     checkpoint_sha256: Sha256
     code_sha256: Sha256 | None = None
@@ -90,6 +96,14 @@ class Candidate(Part):
     weight_dtypes: tuple[Text, ...] = ()
     retrained: bool
     pruned: bool
+    form: Form | None = added()
+    threads: Positive | None = added()
+
+
+class EntrySource(Part):
+    """A student's own code: `main` is the file that has `optimize`; all its files are among `files`."""
+
+    main: FilePath
 
 
 class Stage(Part):
@@ -145,6 +159,8 @@ class Measured(Part):
     quality: Quality
     generation: Generation | None = added()
     audits: Audits | None = None
+    entry: EntrySource | None = added()
+    files: dict[FilePath, Sha256] | None = added()  # what travels in `<id>.files/` beside the submission
 
     @field_validator("created_utc")
     @classmethod

@@ -22,11 +22,11 @@ from leaderboard import StoreError, default_directory, load_all, row, write
 from mlperf import environment, report, tuning
 from mlperf.harness import Progress
 from mlperf.metrics import Score
+from mlperf.process import WorkerError, steps_of
 from mlperf.recipe import STAGES, RecipeError
 from mlperf.recipe import load as load_recipe
 from mlperf.submission import Division, Entry, submit
 from mlperf.tasks import TASKS, UnknownTask, find
-from mlperf.worker import WorkerError, steps_of
 from tinytorch.datasets import DataError
 from tinytorch.engine.dispatch import backend
 from tinytorch.files import require_writable

@@ -18,7 +18,7 @@ import psutil
 
 from leaderboard import Blas, Env, Harness, Timer
 from mlperf import __version__
-from mlperf.worker import THREAD_VARIABLES, environment
+from mlperf.process import THREAD_VARIABLES, environment
 from profiler import machine, samples
 from profiler.machine import read
 

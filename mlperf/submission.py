@@ -37,9 +37,9 @@ from mlperf import environment, pipeline, tasks
 from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
+from mlperf.process import Job, Report, measure
 from mlperf.recipe import Recipe
 from mlperf.tasks import Task
-from mlperf.worker import Job, Report, measure
 from profiler.cost import parameters
 from tinytorch import weights
 from tinytorch.core.layers import Layer, Packed
@@ -73,7 +73,7 @@ def seeds_of(entry: Entry) -> Seeds:
 def run_workers(
     entry: Entry, state: pipeline.State, seeds: Seeds, folder: Path, progress: Callable[[], object]
 ) -> list[Report]:
-    """Measure the candidate in fresh processes, one after another. `progress()` is called as `worker.measure` does."""
+    """Measure the candidate in fresh processes, one after another. `progress()` is called as `process.measure` does."""
     candidate, samples = folder / "candidate.safetensors", folder / "samples.npz"
     weights.save(state.model, candidate)
     np.savez(samples, x=entry.task.data.x_test, y=entry.task.data.y_test)

@@ -13,7 +13,7 @@ Nothing is averaged, corrected or left out.
 >>> took.seconds
 
 Left out: how samples are taken (`samples.py`), what they say of themselves (`doubts.py`), fresh processes
-(`mlperf.worker`, `benchmarks.contest`).
+(`mlperf.process`, `benchmarks.contest`).
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def test_parts_cannot_be_changed(honest):
         ({"env.surprise": 1}, "env.surprise\n.*Extra inputs"),
         ({"quality.value": float("nan")}, "quality.value\n.*finite number"),
         ({"env.load_1m": float("inf")}, "env.load_1m\n.*finite number"),
-        ({"schema_version": "2.0.0"}, "schema_version\n.*'1.0.0' or '1.1.0'"),
+        ({"schema_version": "2.0.0"}, "schema_version\n.*'1.0.0', '1.1.0' or '1.2.0'"),
         ({"division": "expert"}, "'closed', 'open' or 'practice'"),
         ({"created_utc": "2025-13-01T00:00:00Z"}, "does not match format"),
         ({"created_utc": "yesterday"}, "created_utc\n.*pattern"),

@@ -207,7 +207,7 @@ def test_a_reworded_hint_does_not_outlaw_old_files(alter, forge, tmp_path):
         (b"9" * 10_000, "NOT_JSON", "integer string conversion"),
         (b"[]", "SCHEMA", "not a JSON object"),
         (b"{}", "SCHEMA", "benchmark_version: Field required (and "),
-        (b'{"schema_version": 1}', "SCHEMA", "schema_version: Input should be '1.0.0' or '1.1.0'"),
+        (b'{"schema_version": 1}', "SCHEMA", "schema_version: Input should be '1.0.0', '1.1.0' or '1.2.0'"),
     ],
 )
 def test_junk_is_listed_and_hides_nothing(honest, tmp_path, data, code, reason):

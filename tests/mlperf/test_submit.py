@@ -14,7 +14,7 @@ import pytest
 from leaderboard import StoreError, load_all
 from mlperf import __main__ as command
 from mlperf.__main__ import main
-from mlperf.worker import WorkerError
+from mlperf.process import WorkerError
 
 ROOT = Path(command.__file__).parents[1]
 DISTURBED = {"NOISY", "NOT_STEADY", "BLOCK_TOO_SHORT"}  # what else may happen on a busy machine

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from leaderboard import Worker
-from mlperf import worker
+from mlperf import process as parent
 from mlperf.harness import Effort
-from mlperf.worker import THREAD_VARIABLES, Job, WorkerError, environment, measure, tenths
+from mlperf.process import THREAD_VARIABLES, Job, WorkerError, environment, measure
+from mlperf.worker import tenths
 
 BRIEF = Effort(workers=1, pairs=3, block_ns=200_000, queries=20)
 
@@ -98,7 +99,7 @@ def test_no_process_is_left_behind_when_the_parent_is_interrupted(monkeypatch):
         started.append(popen(*arguments, **options))
         return started[-1]
 
-    monkeypatch.setattr(worker.subprocess, "Popen", remember)
+    monkeypatch.setattr(parent.subprocess, "Popen", remember)
 
     def interrupt():
         raise KeyboardInterrupt
@@ -119,7 +120,7 @@ def test_a_worker_whose_parent_is_gone_ends():
     watchdog = threading.Timer(30, process.kill)
     watchdog.start()
     try:
-        worker.send(process.stdin, worker.asdict(job("plain")))
+        parent.send(process.stdin, parent.asdict(job("plain")))
         assert any(b"ready" in line for line in process.stdout)
         process.stdin.close()
         assert process.wait() == 1
@@ -134,8 +135,8 @@ def test_ending_a_worker_twice_is_harmless():
         [sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True, stdout=subprocess.PIPE
     )
     start = time.monotonic()
-    worker.end(process)
-    worker.end(process)
+    parent.end(process)
+    parent.end(process)
     assert process.returncode == -signal.SIGKILL
     assert time.monotonic() - start < 10
 
