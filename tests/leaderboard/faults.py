@@ -145,7 +145,7 @@ WARNING: dict[str, Fault] = {
 HANDED_IN: dict[str, tuple[Changes, Reason]] = {
     code: (
         {place: "f" * 64},
-        Reason(code=code, severity="invalid", measured=f"{what} {'f' * 12}", required="the pinned ones", hint="restore"),
+        Reason(code=code, severity="invalid", measured=f"other {what}", required="the pinned ones", hint="restore"),
     )
     for code, place, what in (
         ("REFERENCE_HASH", "reference.checkpoint_sha256", "weights"),
