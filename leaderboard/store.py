@@ -18,6 +18,7 @@ from leaderboard.schema import READABLE, Submission
 from leaderboard.verdict import canonical, discrepancies
 
 LARGEST_FILE = 2**20  # bytes; an honest submission has about 12 thousand, and a larger file costs the reader time
+VERIFICATIONS = "verifications"  # the folder of records about submissions, which are no submissions
 STALE_SECONDS = 3600  # a temporary file this old belongs to a writer that was killed
 
 
@@ -171,7 +172,7 @@ def _files(root: Path) -> list[Path]:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(folder / entry.name)
-            elif entry.is_symlink() or entry.name.endswith(".json"):
+            elif folder != root / VERIFICATIONS and (entry.is_symlink() or entry.name.endswith(".json")):
                 found.append(folder / entry.name)
     return sorted(found)
 
