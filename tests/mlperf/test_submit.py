@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from leaderboard import StoreError, load_all
-from mlperf import __main__ as command
+from mlperf import submit
 from mlperf.__main__ import main
 from mlperf.process import WorkerError
 
-ROOT = Path(command.__file__).parents[1]
+ROOT = Path(submit.__file__).parents[1]
 DISTURBED = {"NOISY", "NOT_STEADY", "BLOCK_TOO_SHORT"}  # what else may happen on a busy machine
 FIELDS = {
     "submission", "model", "status", "ratio", "ratio_lo", "latency_us_p50", "latency_us_p90", "quality",
@@ -165,7 +165,7 @@ def test_channels_of_a_text_task_cannot_be_removed(tmp_path, capsys):
 
 
 def test_a_place_that_cannot_be_written_is_found_before_measuring(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "compile_all", lambda: pytest.fail("measured first"))
+    monkeypatch.setattr(submit, "compile_all", lambda: pytest.fail("measured first"))
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(SystemExit) as stopped:
         main(["submit", "--model", "mlp", "--leaderboard", str(tmp_path / "file" / "board")])
@@ -186,6 +186,6 @@ def test_exit_codes_of_runs_that_end_early(error, code, monkeypatch, capsys):
     def fail(options):
         raise error
 
-    monkeypatch.setattr(command, "run_submit", fail)
+    monkeypatch.setattr(submit, "run", fail)
     assert main(["submit", "--model", "mlp"]) == code
     assert "mlperf: " in capsys.readouterr().err
