@@ -51,7 +51,7 @@ def prove(data: bytes) -> tuple[Submission | None, Faults]:
         submission = Submission.model_validate_json(data, strict=True)
         found = list(discrepancies(submission, content))
     except ValidationError as error:
-        return None, [("SCHEMA", _first_error(error))]
+        return None, [("SCHEMA", first_error(error))]
     except (ValueError, OverflowError, RecursionError) as error:
         return None, [("SCHEMA", f"cannot be recomputed: {error}")]
     return (None, found) if found else (submission, [])
@@ -68,7 +68,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _first_error(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     """Where and what, without repeating the offending value."""
     errors = error.errors(include_url=False, include_input=False, include_context=False)
     place = ".".join(str(step) for step in errors[0]["loc"]) or "submission"
