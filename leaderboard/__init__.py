@@ -36,7 +36,7 @@ from leaderboard.schema import (
     Validity,
     utc_now,
 )
-from leaderboard.store import Loaded, Problem, StoreError, default_directory, load_all, write
+from leaderboard.store import Loaded, Problem, StoreError, default_directory, file_problems, files_of, load_all, write
 from leaderboard.tables import row
 from leaderboard.verdict import finalise, judge
 
@@ -73,6 +73,8 @@ __all__ = [
     "Worker",
     "boards",
     "default_directory",
+    "file_problems",
+    "files_of",
     "finalise",
     "judge",
     "load_all",

@@ -1,25 +1,23 @@
 """The directory of submissions: one immutable JSON file each, `<submitter>/<model>/<division>-<threads>/<id>.json`.
 
-Writing is atomic and reading trusts nothing: whatever does not follow from its own data is left out and listed as a
-`Problem`, and no file can hide or break another. There is no index and no lock, so merging is copying files.
+Beside it lies `<id>.files/`, what a replay needs, if anything. Writing is atomic and reading trusts nothing: whatever
+does not follow from its own data is left out and listed as a `Problem`, and no file can hide or break another. There is
+no index, so merging is copying files.
 """
 
-import json
 import os
-import secrets
-import stat
-import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
-from pydantic import ValidationError
+from leaderboard import travelling
+from leaderboard.atomic import locked, make_folder, remove_stale, sync_folder, write_atomically
+from leaderboard.proof import LARGEST_FILE, prove_file, read
+from leaderboard.schema import Submission
+from leaderboard.verdict import canonical
 
-from leaderboard.schema import READABLE, Submission
-from leaderboard.verdict import canonical, discrepancies
-
-LARGEST_FILE = 2**20  # bytes; an honest submission has about 12 thousand, and a larger file costs the reader time
-VERIFICATIONS = "verifications"  # the folder of records about submissions, which are no submissions
-STALE_SECONDS = 3600  # a temporary file this old belongs to a writer that was killed
+DAMAGED = "it is damaged; move it away and submit again"
+VERIFICATIONS = "verifications"  # whose own files are records of replays, no submissions
 
 
 class StoreError(OSError):
@@ -55,29 +53,69 @@ def path_of(submission: Submission) -> Path:
     return Path(submission.submitter.id, submission.model, policy, f"{submission.submission_id}.json")
 
 
-def write(submission: Submission, directory: Path | str | None = None) -> Path:
-    """Keep a submission and return its path; writing the same one again changes nothing.
+def files_of(submission: Submission, directory: Path | str | None = None) -> Path:
+    """The folder of a submission's travelling files, whether it has any or not."""
+    root = default_directory() if directory is None else Path(directory)
+    return (root / path_of(submission)).with_suffix(travelling.SUFFIX)
 
-    The file appears whole or not at all, also on a full disk, at Ctrl-C or when the power fails. Raises StoreError if
-    it cannot be kept.
+
+def file_problems(submission: Submission, directory: Path | str | None = None) -> tuple[Problem, ...]:
+    """FILE_HASH for every travelling file that is missing, differs, or does not belong; reads them all."""
+    folder = files_of(submission, directory)
+    try:
+        wrong = travelling.check(submission.files or {}, folder)
+    except OSError as error:
+        wrong = [f"{folder.name} cannot be read: {error.strerror or error}"]
+    return tuple(Problem(path_of(submission).as_posix(), "FILE_HASH", reason) for reason in wrong)
+
+
+def write(
+    submission: Submission, directory: Path | str | None = None, files: Mapping[str, bytes] | None = None
+) -> Path:
+    """Keep a submission with its travelling files, return its path; writing the same one again changes nothing.
+
+    The files come first and the submission last, and it appears whole or not at all, also on a full disk, at Ctrl-C or
+    when the power fails. `files` are exactly those that `submission.files` declares; None if they lie there already.
+    Raises StoreError if it cannot be kept.
     """
     root = default_directory() if directory is None else Path(directory)
-    target = root / path_of(submission)
+    target, declared = root / path_of(submission), submission.files or {}
     content = canonical(submission.model_dump(mode="json")) + b"\n"
     if len(content) > LARGEST_FILE:
         raise StoreError(f"leaderboard: the submission has {len(content)} bytes, at most {LARGEST_FILE} are read again")
+    if files is not None and (wrong := list(travelling.against(declared, files))):
+        raise StoreError(f"leaderboard: cannot keep the submission's files: {'; '.join(wrong)}")
     try:
-        new = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target.parent)
-        if _already_there(target, content):
-            return target
-        _write_atomically(target, content)
-        for changed in (target.parent, *(folder.parent for folder in new)):
-            _sync_folder(changed)
+        make_folder(target.parent)
+        _sweep(target.parent)
+        with locked(target.parent, shared=True):  # so that nobody sweeps what is just being written
+            _write(target, content, declared, files)
     except OSError as error:
         _explain(root, error)
     return target
+
+
+def _write(target: Path, content: bytes, declared: Mapping[str, str], files: Mapping[str, bytes] | None) -> None:
+    folder = target.with_suffix(travelling.SUFFIX)
+    is_there = _already_there(target, content)
+    if files is None and (wrong := travelling.check(declared, folder)):
+        raise StoreError(f"leaderboard: {wrong[0]}; hand the files over with the submission")
+    if files:
+        if wrong := travelling.keep(files, declared, folder):
+            raise StoreError(f"leaderboard: {folder} exists with other content ({wrong[0]}): {DAMAGED}")
+        sync_folder(target.parent)
+    if not is_there:
+        write_atomically(target, content)
+        sync_folder(target.parent)
+    travelling.finish(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed writers left; folders with a submission's own name only while nobody can be writing them."""
+    remove_stale(folder)
+    with locked(folder, waits=False) as nobody_writes:
+        if nobody_writes:
+            travelling.remove_unfinished(folder)
 
 
 def _explain(root: Path, error: OSError) -> NoReturn:
@@ -92,59 +130,26 @@ def _explain(root: Path, error: OSError) -> NoReturn:
 
 def _already_there(target: Path, content: bytes) -> bool:
     try:
-        present = _read(target)
+        present = read(target)
     except FileNotFoundError:
         return False
     if present == content:
         return True
-    raise StoreError(f"leaderboard: {target} exists with other content: it is damaged; move it away and submit again")
-
-
-def _write_atomically(target: Path, content: bytes) -> None:
-    """A reader sees no file or the whole one. The name is known before the file exists, so Ctrl-C cannot orphan it."""
-    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(8)}.tmp")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the system lets folders be opened."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _remove_stale(folder: Path) -> None:
-    """Sweep up after writers that were killed between creating and renaming."""
-    for leftover in folder.glob(".*.tmp"):
-        try:
-            if time.time() - leftover.lstat().st_mtime > STALE_SECONDS:
-                leftover.unlink(missing_ok=True)
-        except FileNotFoundError:  # another process was quicker
-            continue
+    raise StoreError(f"leaderboard: {target} exists with other content: {DAMAGED}")
 
 
 def load_all(directory: Path | str | None = None) -> Loaded:
     """Read every `*.json` below a directory and prove it. A directory that is not there yet holds nothing.
 
-    Raises StoreError only if the directory itself cannot be read.
+    Travelling files are not looked at: no figure on a board follows from them. Raises StoreError only if the directory
+    itself cannot be read.
     """
     root = default_directory() if directory is None else Path(directory)
     submissions: dict[str, Submission] = {}
     problems = []
-    for path in _files(root):
+    for path in sorted(_files(root)):
         name = path.relative_to(root).as_posix()
-        submission, found = _load(path)
+        submission, found = prove_file(path)
         if submission is None:
             problems += [Problem(name, code, reason) for code, reason in found]
         elif submission.submission_id in submissions:
@@ -154,9 +159,9 @@ def load_all(directory: Path | str | None = None) -> Loaded:
     return Loaded(tuple(submissions[key] for key in sorted(submissions)), tuple(problems))
 
 
-def _files(root: Path) -> list[Path]:
-    """Everything that claims to be a submission, in the order of its path; links and closed folders, to be reported."""
-    found, folders = [], [root]
+def _files(root: Path) -> Iterator[Path]:
+    """Everything that claims to be a submission; links and closed folders, to be reported."""
+    folders = [root]
     while folders:
         folder = folders.pop()
         try:
@@ -167,68 +172,12 @@ def _files(root: Path) -> list[Path]:
             if folder == root:
                 reason = f"{error.strerror}; name a directory of submissions"
                 raise StoreError(f"leaderboard: cannot read {root}: {reason}") from error
-            found.append(folder)
+            yield folder
             continue
+        has_records = folder == root / VERIFICATIONS
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                folders.append(folder / entry.name)
-            elif folder != root / VERIFICATIONS and (entry.is_symlink() or entry.name.endswith(".json")):
-                found.append(folder / entry.name)
-    return sorted(found)
-
-
-def _load(path: Path) -> tuple[Submission | None, list[tuple[str, str]]]:
-    """The submission in a file, or None and every (code, reason) against it."""
-    try:
-        data = _read(path)
-    except OSError as error:
-        return None, [("UNREADABLE", error.strerror or str(error))]
-    try:
-        content = json.loads(data.decode(), object_pairs_hook=_once_each, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        return None, [("NOT_JSON", f"broken or truncated: {error}")]
-    if not isinstance(content, dict):
-        return None, [("SCHEMA", "not a JSON object")]
-    version = content.get("schema_version")
-    if isinstance(version, str) and version not in READABLE:
-        return None, [("SCHEMA_VERSION", f"schema {version}; this leaderboard reads {', '.join(READABLE)}")]
-    try:
-        submission = Submission.model_validate_json(data, strict=True)
-        found = list(discrepancies(submission, content))
-    except ValidationError as error:
-        return None, [("SCHEMA", _first_error(error))]
-    except (ValueError, OverflowError, RecursionError) as error:
-        return None, [("SCHEMA", f"cannot be recomputed: {error}")]
-    return (None, found) if found else (submission, [])
-
-
-def _read(path: Path) -> bytes:
-    """The bytes of a regular file of reasonable size. A pipe or device is never waited for."""
-    if path.is_symlink():
-        raise OSError("a symbolic link, which is not followed: copy the file itself")
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError("not a regular file")
-        data = file.read(LARGEST_FILE + 1)
-    if len(data) > LARGEST_FILE:
-        raise OSError(f"larger than {LARGEST_FILE} bytes")
-    return data
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return content
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _first_error(error: ValidationError) -> str:
-    """Where and what, without repeating the offending value."""
-    errors = error.errors(include_url=False, include_input=False, include_context=False)
-    place = ".".join(str(step) for step in errors[0]["loc"]) or "submission"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{place}: {errors[0]['msg']}{more}"
+                if not entry.name.endswith((travelling.SUFFIX, ".tmp")):
+                    folders.append(folder / entry.name)
+            elif entry.is_symlink() or (entry.name.endswith(".json") and not has_records):
+                yield folder / entry.name

@@ -4,13 +4,12 @@ import errno
 import json
 import os
 import shutil
-import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from leaderboard import StoreError, default_directory, finalise, load_all, store, write
+from leaderboard import StoreError, atomic, default_directory, finalise, load_all, proof, store, write
 from leaderboard.verdict import canonical
 
 
@@ -86,6 +85,8 @@ def test_a_full_disk_leaves_nothing(honest, tmp_path, monkeypatch, failing):
 
 
 def test_ctrl_c_while_writing_leaves_nothing(honest, tmp_path, monkeypatch):
+    (tmp_path / store.path_of(honest)).parent.mkdir(parents=True)
+
     def interrupted(_):
         assert len(files(tmp_path)) == 1  # the temporary file is there and not yet named
         raise KeyboardInterrupt
@@ -96,16 +97,19 @@ def test_ctrl_c_while_writing_leaves_nothing(honest, tmp_path, monkeypatch):
     assert files(tmp_path) == []
 
 
-def test_leftovers_of_a_killed_writer_are_invisible_and_swept_up_later(honest, tmp_path):
+def test_leftovers_of_a_killed_writer_are_invisible_and_swept_up_later(honest, tmp_path, monkeypatch):
     folder = write(honest, tmp_path).parent
-    old, young = folder / ".old.tmp", folder / ".young.tmp"
-    old.write_bytes(b"{")
-    young.write_bytes(b"{")
-    long_ago = time.time() - 2 * store.STALE_SECONDS
-    os.utime(old, (long_ago, long_ago))
+    leftover, others = folder / ".left.tmp", folder / ".left.files-0.tmp"
+    leftover.write_bytes(b"{")
+    (others / "entry").mkdir(parents=True)
+    (others / "entry" / "config.json").write_bytes(b"{")
+    os.utime(leftover, (0, 0))  # copied with an old date, it still came just now
     write(honest, tmp_path)
-    assert not old.exists() and young.exists()
+    assert leftover.exists() and others.exists()
     assert load_all(tmp_path) == ((honest,), ())
+    monkeypatch.setattr(atomic, "STALE_SECONDS", -1)
+    write(honest, tmp_path)
+    assert files(tmp_path) == [tmp_path / store.path_of(honest)] and not others.exists()
 
 
 def test_a_submission_too_large_to_be_read_is_not_written(honest, tmp_path, monkeypatch):
@@ -228,7 +232,7 @@ def test_what_is_no_regular_file_is_listed_and_never_waited_for(honest, tmp_path
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "README.md").write_text("not a submission")
     with open(tmp_path / "huge.json", "wb") as file:
-        file.truncate(store.LARGEST_FILE + 1)
+        file.truncate(proof.LARGEST_FILE + 1)
     submissions, problems = load_all(tmp_path)
     assert submissions == (honest,)
     reasons = {problem.path: problem.reason for problem in problems}

@@ -82,6 +82,7 @@ def test_kill_9_leaves_no_half_file_and_loses_nothing_acknowledged(writer, tmp_p
 
 
 def test_ctrl_c_leaves_no_partial_file(writer, tmp_path):
+    (tmp_path / "board" / "ada" / "cnn" / "closed-t1").mkdir(parents=True)
     process = writer(before=SLOW_DISK)
     assert process.stdout.readline() == "syncing\n"
     assert len(list((tmp_path / "board").rglob("*.tmp"))) == 1
