@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from leaderboard import signing
+from leaderboard import proof, signing
 from leaderboard.atomic import make_folder, write_atomically
 from leaderboard.fields import Code, Integer, LongText, Part, Positive, Sha256, Slug, SubmissionId, Utc
 from leaderboard.ledger import Line, check, enter
 from leaderboard.measured import Env
-from leaderboard.proof import first_error
-from leaderboard.proof import read as content_of
 from leaderboard.signing import PublicKey, Signature, public_key, public_pem, signed_by
 from leaderboard.store import VERIFICATIONS, Problem, StoreError, default_directory
 from leaderboard.verdict import canonical
@@ -141,11 +139,11 @@ def write(record: Verification, directory: Path | str | None = None) -> Path:
 def read(path: Path) -> Verification:
     """A record as it lies in a file, its signature proved. ValueError says what is wrong with it."""
     try:
-        record = Verification.model_validate_json(content_of(path), strict=True)
+        record = Verification.model_validate_json(proof.read(path), strict=True)
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from None
     except ValidationError as error:
-        raise ValueError(first_error(error)) from None
+        raise ValueError(proof.first_error(error)) from None
     if not record.is_genuine:
         raise ValueError("the signature does not fit: it was changed after it was signed")
     return record
