@@ -9,9 +9,10 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
+from leaderboard import migrations
 from leaderboard.schema import READABLE, Submission
 from leaderboard.travelling import open_regular
-from leaderboard.verdict import discrepancies
+from leaderboard.verdict import canonical, discrepancies
 
 LARGEST_FILE = 2**20  # bytes; an honest submission has about 12 thousand, and a larger file costs the reader time
 
@@ -47,6 +48,11 @@ def prove(data: bytes) -> tuple[Submission | None, Faults]:
     version = content.get("schema_version")
     if isinstance(version, str) and version not in READABLE:
         return None, [("SCHEMA_VERSION", f"schema {version}; this leaderboard reads {', '.join(READABLE)}")]
+    try:
+        if version in migrations.STEPS:
+            data = canonical(migrations.newest(content))
+    except (ValueError, RecursionError) as error:
+        return None, [("SCHEMA", str(error))]
     try:
         submission = Submission.model_validate_json(data, strict=True)
         found = list(discrepancies(submission, content))

@@ -68,8 +68,9 @@ class Entry:
 
 
 def seeds_of(entry: Entry) -> Seeds:
-    """The recipe fixes which data calibrate; order of queries and of arms are drawn anew for every run."""
-    return Seeds(data=entry.recipe.quantize.seed, order=secrets.randbelow(2**32), schedule=secrets.randbelow(2**32))
+    """The recipe fixes which data calibrate; order of queries, of arms and what is audited are drawn anew each run."""
+    order, schedule, audit = (secrets.randbelow(2**32) for _ in range(3))
+    return Seeds(data=entry.recipe.quantize.seed, order=order, schedule=schedule, audit=audit)
 
 
 def run_workers(

@@ -82,11 +82,14 @@ def test_stored_dtypes_are_those_in_the_file():
     assert dtypes_of(magnitude_prune(quantize(model, x), 0.5)) == ("float32", "int8", "uint8")
 
 
-def test_order_and_schedule_are_drawn_anew_and_the_data_seed_is_the_recipes():
+def test_order_schedule_and_audit_are_drawn_anew_and_the_data_seed_is_the_recipes():
     task = tasks.find("mlp")
     first, second = (submission.seeds_of(Entry(task, task.recipe, "me")) for _ in range(2))
     assert first.data == second.data == task.recipe.quantize.seed
-    assert (first.order, first.schedule) != (second.order, second.schedule)
+    assert first.data is not None
+    for name in ("order", "schedule", "audit"):
+        assert getattr(first, name) != getattr(second, name)
+    assert len({first.order, first.schedule, first.audit}) == 3
 
 
 POOLS = {
