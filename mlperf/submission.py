@@ -1,7 +1,6 @@
 """From a task and a recipe to a sealed submission: pipeline, workers, and everything that belongs into the file.
 
-The figures are derived and judged by `leaderboard`; only what needs more than the file itself (the pins) is checked
-here.
+The figures are derived and judged by `leaderboard`; what needs more than the file itself is in `pins.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,6 @@ from leaderboard import (
     Quality,
     Queries,
     Raw,
-    Reason,
     Reference,
     Seeds,
     Stage,
@@ -38,6 +36,7 @@ from mlperf import environment, pipeline, tasks
 from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
+from mlperf.pins import pin_reasons
 from mlperf.process import Job, Report, measure
 from mlperf.recipe import Recipe
 from mlperf.tasks import Task
@@ -146,37 +145,6 @@ def dtypes_of(model: Layer) -> tuple[str, ...]:
 
 def nonzero(model: Layer) -> int:
     return sum(int(np.count_nonzero(parameter.data)) for parameter in model.parameters())
-
-
-def pin_reasons(task: Task) -> Iterator[Reason]:
-    """The reference and the data must be the pinned ones, or nobody is compared with the same yard-stick.
-
-    Where copies of the data may differ, one that is not published is no fault, but it is said.
-    """
-    hint = "restore the file from the repository; after a reviewed change: python -m mlperf.tasks prints the new pins"
-    pins = [
-        ("REFERENCE_HASH", "weights", weights.sha256(task.checkpoint), task.weights_sha256),
-        ("REFERENCE_HASH", "code", tasks.reference_code_sha256(), tasks.REFERENCE_CODE_SHA256),
-        ("DATASET_HASH", "data", task.data_sha256, task.dataset_sha256 or task.data_sha256),
-    ]
-    if task.copy:
-        yield Reason(
-            code="DATA_COPY",
-            severity="warning",
-            measured=task.copy,
-            required="the published files",
-            hint=f"ranked among those on the very same copy; python -m tinytorch.datasets get {task.dataset} fetches "
-            "the published one",
-        )
-    for code, what, found, pinned in pins:
-        if found != pinned:
-            yield Reason(
-                code=code,
-                severity="invalid",
-                measured=f"{what} {found[:12]}",
-                required=f"{what} {pinned[:12]}",
-                hint=hint,
-            )
 
 
 def task_record(task: Task) -> TaskRecord:
