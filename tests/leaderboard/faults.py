@@ -158,7 +158,7 @@ FORGED: dict[str, Forgery] = {
     "SCHEMA": Forgery({"quality.cheated": False}, "quality.cheated: Extra inputs are not permitted"),
     "SCHEMA_VERSION": Forgery({"schema_version": "9.0.0"}, "schema 9.0.0; this leaderboard reads 1.0.0"),
     "HASH_MISMATCH": Forgery({"notes": "edited"}, "it was changed", resealed=False),
-    "DERIVED_MISMATCH": Forgery({"derived.ratio": 40.0}, "derived.ratio is 40.0, but the raw data give 4."),
+    "DERIVED_MISMATCH": Forgery({"derived.ratio": 40.0}, "derived.ratio is 40.0, but the raw data give 3.98"),
     "VALIDITY_MISMATCH": Forgery(
         {"raw.workers.4.steady": False, "derived.score": None}, "status is VALID, but the data make it INVALID"
     ),

@@ -8,8 +8,9 @@ import pytest
 
 from mlperf import environment, submission, tasks
 from mlperf.metrics import sha256_of
+from mlperf.pins import pin_reasons
 from mlperf.process import Report
-from mlperf.submission import Entry, dtypes_of, generation_of, pin_reasons, quality_of
+from mlperf.submission import Entry, dtypes_of, generation_of, quality_of
 from profiler import machine
 from tinytorch import models
 from tinytorch.perf.compression import magnitude_prune
