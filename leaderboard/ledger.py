@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import ValidationError
 
-from leaderboard.atomic import sync_folder
+from leaderboard.atomic import locked, make_folder, sync_folder, write_durably
 from leaderboard.fields import Part, Positive, Sha256, Slug, SubmissionId, Utc
 from leaderboard.schema import utc_now
 from leaderboard.store import StoreError
@@ -81,7 +81,7 @@ def enter(path: Path, line: Line, record: bytes) -> str:
     is damaged, for a chain is not to be continued behind a fault, or where the disk is full; then all is as it was.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with _alone(path) as handle:
             content = _content(handle)
             chain = parsed(content)
@@ -92,10 +92,7 @@ def enter(path: Path, line: Line, record: bytes) -> str:
             link = Link(**line.model_dump(), number=len(chain.links) + 1, previous=chain.head)
             text = canonical(link.model_dump(mode="json"))
             try:
-                with open(staged, "wb") as waiting:
-                    waiting.write(record)
-                    waiting.flush()
-                    os.fsync(waiting.fileno())
+                write_durably(staged, record)
                 _write(handle, len(content) - len(chain.torn), text + b"\n")
             except BaseException:
                 staged.unlink(missing_ok=True)
@@ -144,18 +141,15 @@ def _write(handle: int, place: int, text: bytes) -> None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[int]:
-    """The ledger, opened for this process alone, where the system has such locks; they end with their process."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    """The ledger, opened while this process alone may write to it."""
+    with locked(path.parent) as is_ours:
+        if not is_ours:
+            raise StoreError(f"ledger {path}: this file system has no locks, so two could write at once; use another")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            import fcntl
-        except ImportError:  # Windows
             yield handle
-        else:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield handle
-    finally:
-        os.close(handle)
+        finally:
+            os.close(handle)
 
 
 def _content(handle: int) -> bytes:

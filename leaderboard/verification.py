@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 from pydantic import Field, ValidationError, model_validator
 
 from leaderboard import proof, signing
-from leaderboard.atomic import write_atomically
+from leaderboard.atomic import make_folder, write_atomically
 from leaderboard.fields import Code, Integer, LongText, Part, Positive, Sha256, Slug, SubmissionId, Utc
 from leaderboard.ledger import Line, check, enter
 from leaderboard.measured import Env
@@ -118,7 +118,7 @@ def write(record: Verification, directory: Path | str | None = None) -> Path:
     folder = (default_directory() if directory is None else Path(directory)) / VERIFICATIONS
     content, known = canonical(record.model_dump(mode="json")) + b"\n", folder / f"{record.verifier}.pub"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if not known.exists():
             write_atomically(known, public_pem(record.public_key))
         if public_key(known) != record.public_key:
