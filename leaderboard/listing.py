@@ -52,5 +52,5 @@ def _digest(path: Path) -> str:
 
 
 def _prove(paths: list[Path]) -> dict[Path, tuple[str, Proven]]:
-    with tqdm(total=len(paths), desc="prove", unit="file", file=sys.stderr, delay=1, leave=False, mininterval=0.5) as bar:
+    with tqdm(total=len(paths), desc="prove", unit="file", file=sys.stderr, delay=1, leave=False) as bar:
         return prove_many(paths, bar.update)
