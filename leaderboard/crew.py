@@ -28,7 +28,7 @@ def prove_many(paths: Sequence[Path], progress: Callable[[], object]) -> dict[Pa
     if crew > 1:
 
         def employ(share: Sequence[Path]) -> None:
-            with suppress(OSError, ValueError, TypeError):
+            with suppress(OSError, ValueError, TypeError, LookupError):
                 _employ(share, done, progress)
 
         with ThreadPoolExecutor(crew) as pool:
