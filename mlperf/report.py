@@ -88,6 +88,20 @@ def waterfall(rows: Sequence[Row], reference: tuple[Score, int, int]) -> str:
     return tabulate(table, headers, colalign=("left", *["right"] * 5, "left"), disable_numparse=True)
 
 
+def entry_waterfall(submission: Submission, reference: tuple[Score, int, int]) -> str:
+    """Two lines: the reference, and what an entry made of it."""
+    score, size, flops = reference
+    quality, candidate = submission.quality, submission.candidate
+    own = Score(quality.value, quality.n, quality.opt_correct)
+    computed = "-" if candidate.flops is None else f"{candidate.flops:,}"
+    table = [
+        ("reference", "1.00x", str(score), f"{size:,}", f"{flops:,}"),
+        ("entry", times(submission.derived.ratio), str(own), f"{candidate.bytes_stored:,}", computed),
+    ]
+    headers = ("stage", "ratio", "loss" if score.correct is None else "correct", "bytes", "FLOPs")
+    return tabulate(table, headers, colalign=("left", *["right"] * 4), disable_numparse=True)
+
+
 def cells(outcome: Outcome, log_ratio: float, log_step: float) -> tuple[str, ...]:
     """A measured stage; a step below 1 made it slower and is marked."""
     factor = times(math.exp(log_step))
@@ -111,11 +125,11 @@ def verdict(submission: Submission) -> str:
     return "\n".join(lines)
 
 
-def last_line(submission: Submission, path: Path) -> str:
+def last_line(submission: Submission, path: Path | None) -> str:
     """One compact JSON object with what a program wants to know."""
     derived = submission.derived
     content: dict[str, Any] = {
-        "submission": str(path),
+        "submission": None if path is None else str(path),
         "id": submission.submission_id,
         "model": submission.model,
         "division": submission.division,
