@@ -89,8 +89,8 @@ def replay(
     assert candidate.form is not None and candidate.form != "entry" and candidate.threads is not None
     with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
         folder = Path(name)
-        public = write_samples(folder / "samples.npz", task.data.x_test, task.data.y_test)
-        new = write_samples(folder / "hidden.npz", unseen.x, unseen.y)
+        public = write_samples(folder / "samples.npz", task, task.data.x_test, task.data.y_test)
+        new = write_samples(folder / "hidden.npz", task, unseen.x, unseen.y)
         weights, form, threads = subject.folder / CANDIDATE, candidate.form, submission.threads
         arguments = [
             arguments_of(task, weights, form, candidate.threads, samples, threads) for samples in (public, new)

@@ -79,14 +79,14 @@ def run_workers(
     """Measure the candidate in fresh processes. `progress()` is called as `process.measure` does."""
     candidate = folder / CANDIDATE
     weights.save(state.model, candidate)
-    samples = write_samples(folder / "samples.npz", entry.task.data.x_test, entry.task.data.y_test)
+    samples = write_samples(folder / "samples.npz", entry.task, entry.task.data.x_test, entry.task.data.y_test)
     arguments = arguments_of(entry.task, candidate, state.form, state.threads, samples, entry.threads)
     return ask_workers(arguments, entry.effort, entry.threads, seeds, progress)
 
 
-def write_samples(path: Path, x: np.ndarray, y: np.ndarray) -> Path:
-    """Samples as workers read them."""
-    np.savez(path, x=x, y=y)
+def write_samples(path: Path, task: Task, x: np.ndarray, y: np.ndarray) -> Path:
+    """Samples as workers read them: what is right stays here, unless the metric needs it there."""
+    np.savez(path, x=x, y=y if task.metric.needs_truth else np.zeros_like(y))
     return path
 
 
