@@ -15,7 +15,7 @@ import numpy as np
 
 from leaderboard import Candidate, EntrySource, Stage
 from mlperf import context, environment, process
-from mlperf.contestant import CANDIDATE, Contestant
+from mlperf.contestant import CANDIDATE, Contestant, Making
 from mlperf.source import FOLDER, Source, unpack
 from mlperf.sources import places
 from mlperf.tasks import Task
@@ -34,7 +34,7 @@ def write_training(task: Task, folder: Path) -> Path:
 
 
 def of_entry(task: Task, source: Source, folder: Path, threads: int) -> Contestant:
-    """Build an entry in a folder. Raises Refused where it fails or breaks a rule, WorkerError where it gives nothing."""
+    """Build an entry in a folder. Raises Refused where it fails or breaks a rule, WorkerError where it dies."""
     unpack(source, folder / FOLDER)
     kept = folder / context.FOLDER
     kept.mkdir(exist_ok=True)
@@ -84,8 +84,7 @@ def contestant(
     )
     stage = Stage(stage="entry", enabled=True, config={"main": source.main, "kept": list(facts["kept"])})
     return Contestant(
-        factory=FACTORY,
-        arguments={**given, "model_sha256": facts["model_sha256"]},
+        making=Making(FACTORY, {**given, "model_sha256": facts["model_sha256"]}),
         candidate=candidate,
         stages=(stage,),
         files={**files, **source.travelling},

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,12 +26,18 @@ FACTORY = "mlperf.candidate:pair"
 CANDIDATE = "candidate.safetensors"  # the weights, where the file alone makes the candidate
 
 
-@dataclass(frozen=True)
-class Contestant:
-    """`factory` and `arguments` make it in a worker; the worker's samples are added by whoever asks it."""
+class Making(NamedTuple):
+    """How a worker makes a contestant: a factory, "module:function", and all its arguments but the samples."""
 
     factory: str
     arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What is measured and entered."""
+
+    making: Making
     candidate: Candidate
     stages: tuple[Stage, ...]
     files: Mapping[str, bytes]
@@ -44,11 +50,9 @@ class Contestant:
         return {path: hashlib.sha256(content).hexdigest() for path, content in self.files.items()}
 
 
-def arguments_of(
-    task: Task, candidate: Path, form: Form, candidate_threads: int, threads: int
-) -> dict[str, Any]:
-    """What `candidate.pair` is told."""
-    return {
+def from_file(task: Task, candidate: Path, form: Form, candidate_threads: int, threads: int) -> Making:
+    """A candidate made of its weights and a word alone, see `candidate.pair`."""
+    arguments = {
         "task": task.name,
         "candidate": str(candidate),
         "candidate_sha256": weights.sha256(candidate),
@@ -56,6 +60,7 @@ def arguments_of(
         "threads": threads,
         "candidate_threads": candidate_threads,
     }
+    return Making(FACTORY, arguments)
 
 
 def of_recipe(
@@ -77,8 +82,8 @@ def of_recipe(
         form=state.form,
         threads=state.threads,
     )
-    arguments = arguments_of(task, path, state.form, state.threads, threads)
-    return Contestant(FACTORY, arguments, candidate, tuple(map(stage_of, rows)), {CANDIDATE: content})
+    making = from_file(task, path, state.form, state.threads, threads)
+    return Contestant(making, candidate, tuple(map(stage_of, rows)), {CANDIDATE: content})
 
 
 def stage_of(row: pipeline.Row) -> Stage:

@@ -11,6 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from leaderboard import Quality, Submission
+from leaderboard.verification import Check
 from mlperf import sources
 from mlperf.costs import LayerCost
 from mlperf.metrics import Score
@@ -120,9 +121,20 @@ def verdict(submission: Submission) -> str:
     lines: list[str] = [validity.status]
     for reason in sorted(validity.reasons, key=lambda reason: reason.severity):
         mark = "INVALID" if reason.severity == "invalid" else "warning"
-        measured = f"{reason.measured:.4g}" if isinstance(reason.measured, float) else reason.measured
-        lines.append(f"  {mark} {reason.code}: {measured}, required {reason.required}; {reason.hint}")
+        lines.append(f"  {mark} {reason.code}: {shown(reason.measured)}, required {reason.required}; {reason.hint}")
     return "\n".join(lines)
+
+
+def checks_table(checks: Sequence[Check]) -> str:
+    """What a verification compared, a line each; what failed comes first."""
+    marks = {True: "passed", False: "FAILED", None: "told"}
+    order = sorted(checks, key=lambda check: (False, None, True).index(check.passed))
+    rows = [(marks[check.passed], check.code, shown(check.measured), check.required) for check in order]
+    return tabulate(rows, ("", "check", "found", "required"), disable_numparse=True, maxcolwidths=[None, None, 50, 60])
+
+
+def shown(measured: float | str) -> str:
+    return f"{measured:.4g}" if isinstance(measured, float) else str(measured)
 
 
 def last_line(submission: Submission, path: Path | None) -> str:

@@ -30,7 +30,7 @@ from leaderboard import (
 )
 from leaderboard import Task as TaskRecord
 from mlperf import environment, tasks
-from mlperf.contestant import Contestant
+from mlperf.contestant import Contestant, Making
 from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
@@ -79,17 +79,17 @@ def write_samples(path: Path, task: Task, x: np.ndarray, y: np.ndarray) -> Path:
 
 
 def ask_workers(
-    contestant: Contestant, samples: Path, effort: Effort, threads: int, seeds: Seeds, progress: Callable[[], object]
+    making: Making, samples: Path, effort: Effort, threads: int, seeds: Seeds, progress: Callable[[], object]
 ) -> list[Report]:
     """Reports of workers that run one after another: `seeds` orders the queries and says which arm begins.
 
     `progress()` is called as `process.measure` does.
     """
-    coin, arguments = np.random.default_rng(seeds.schedule), {**contestant.arguments, "samples": str(samples)}
+    coin, arguments = np.random.default_rng(seeds.schedule), {**making.arguments, "samples": str(samples)}
     reports = []
     for position in range(effort.workers):
         first: Side = "ref" if coin.integers(2) else "opt"
-        job = Job(contestant.factory, arguments, effort, threads, (seeds.order or 0) + position, first)
+        job = Job(making.factory, arguments, effort, threads, (seeds.order or 0) + position, first)
         reports.append(measure(job, position, progress))
     return reports
 
@@ -157,7 +157,7 @@ def submit(
     """Measure a contestant and seal the result. Its files and the samples lie in `folder`; nothing else is written."""
     task, seeds = entry.task, seeds_of(entry)
     samples = write_samples(folder / "samples.npz", task, task.data.x_test, task.data.y_test)
-    reports = ask_workers(contestant, samples, entry.effort, entry.threads, seeds, progress)
+    reports = ask_workers(contestant.making, samples, entry.effort, entry.threads, seeds, progress)
     read = contestant.test_files_read
     measured = Measured(
         benchmark_version=task.version,

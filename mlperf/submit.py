@@ -35,7 +35,7 @@ EXAMPLES = """\
   python -m mlperf submit --model cnn-cifar10             on CIFAR-10, which is downloaded unless it is here
   python -m mlperf submit --model mlp --skip prune        leave a stage out
   python -m mlperf submit --model mlp --recipe mine.toml  other settings
-  python -m mlperf submit --model cnn --entry mine.py     your own code; `python -m mlperf new mine.py` writes a first one
+  python -m mlperf submit --model cnn --entry mine.py     your own code; `mlperf new mine.py` writes a first one
 """
 
 
@@ -73,10 +73,12 @@ def entry_of(options: argparse.Namespace) -> Entry:
 
 
 def read_source(options: argparse.Namespace) -> Source:
-    """The student's own entry. Raises UsageError for what does not go with one, EntryError for what is wrong with it."""
+    """The student's own entry. Raises UsageError for what does not go with one and for what is wrong with it."""
     if options.division == "closed":
-        raise UsageError("--division closed takes recipes alone, so that all start from the given weights: an --entry is "
-                         "free to do anything and stands in the open division")  # fmt: skip
+        raise UsageError(
+            "--division closed takes recipes alone, so that all start from the given weights: an --entry is free to do "
+            "anything and stands in the open division"
+        )
     if options.recipe is not None or options.skip:
         raise UsageError("--entry composes the stages itself; leave out --recipe and --skip")
     try:
