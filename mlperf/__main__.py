@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from leaderboard import StoreError
-from mlperf import keygen, listing, submit, tune
+from mlperf import keygen, listing, submit, tune, verify
 from mlperf.process import WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
@@ -24,6 +24,7 @@ COMMANDS = {
     "list": listing,
     "submit": submit,
     "tune": tune,
+    "verify": verify,
 }  # fmt: skip
 
 
