@@ -181,7 +181,7 @@ def test_a_seed_is_told_only_on_request_and_is_the_recorded_one(copied, key, cap
 def test_withheld_data_take_the_place_of_those_drawn(copied, tmp_path, capsys):
     task = tasks.find("perceptron")
     np.savez(tmp_path / "real.npz", x=task.data.x_train, y=1 - task.data.y_train)  # everything is the other way round
-    code, line = verify(capsys, copied, "--hidden", tmp_path / "real.npz")
+    _, line = verify(capsys, copied, "--hidden", tmp_path / "real.npz")
     assert set(line["results"][0]["failed"]) <= DISTURBED  # as bad for the reference
     np.savez(tmp_path / "real.npz", x=task.data.x_train[:, :1], y=task.data.y_train)
     assert main(["verify", str(copied), "--hidden", str(tmp_path / "real.npz")]) == 2
