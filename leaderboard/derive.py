@@ -14,12 +14,15 @@ from leaderboard.measured import Arm, Blocks, Generation, Quality, Worker
 from leaderboard.schema import Derived, Measured, Task
 
 
+def log_ratios(blocks: Blocks) -> Iterator[float]:
+    """ln(reference time per query / candidate time per query) of each pair, in the order in which they ran."""
+    for ref, opt in zip(blocks.ref_block_ns, blocks.opt_block_ns):
+        yield math.log((ref * blocks.inner_opt) / (opt * blocks.inner_ref))
+
+
 def pair_median(blocks: Blocks) -> float:
-    """Median over the pairs of ln(reference time per query / candidate time per query)."""
-    return median(
-        math.log((ref * blocks.inner_opt) / (opt * blocks.inner_ref))
-        for ref, opt in zip(blocks.ref_block_ns, blocks.opt_block_ns)
-    )
+    """Median over the pairs of `log_ratios`."""
+    return median(log_ratios(blocks))
 
 
 def worker_medians(measured: Measured) -> tuple[float, ...]:
