@@ -1,10 +1,11 @@
 """The leaderboard: immutable submissions on disk, judged anew whenever they are read, and ranked.
 
 `mlperf` measures and hands over a `Measured`; `finalise` derives, judges and seals it, `write` keeps it, `row` shows
-it. This package imports none of the others. Figures: `derive.py`; rules: `gates.py`, `cautions.py`.
+it. This package imports none of the others. Figures: `derive.py`; rules: `gates/` and `cautions.py`, by the numbers in
+`bands.py`.
 """
 
-from leaderboard.gates import PROTOCOLS, Protocol
+from leaderboard.bands import PROTOCOLS, Protocol
 from leaderboard.measured import (
     Audits,
     Blas,

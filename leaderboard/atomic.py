@@ -4,6 +4,7 @@ The one place for it: submissions, ledger, exports and pages are all written thr
 that name the file; whoever calls knows what to advise.
 """
 
+import errno
 import os
 import secrets
 import shutil
@@ -20,18 +21,33 @@ def temporary_beside(target: Path) -> Path:
     return target.with_name(f".{target.name}-{secrets.token_hex(8)}.tmp")
 
 
-def write_atomically(target: Path | str, content: bytes) -> None:
+def write_atomically(target: Path | str, content: bytes, replaces: bool = True) -> None:
     """Write `content`; a reader sees the old file or the whole new one, also after Ctrl-C or on a full disk.
 
-    The name is durable only after `sync_folder` of its folder.
+    The name is durable only after `sync_folder` of its folder. Raises FileExistsError if it is there and nothing is to
+    be replaced.
     """
     path = Path(target)
     temporary = temporary_beside(path)
     try:
         write_durably(temporary, content)
-        os.replace(temporary, path)
+        if replaces:
+            os.replace(temporary, path)
+        else:
+            _name_anew(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name_anew(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a memory stick, say: no second names for one file
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(temporary, path)
 
 
 def write_durably(new: Path, content: bytes) -> None:

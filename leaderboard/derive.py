@@ -37,6 +37,16 @@ def blocks_in_order(worker: Worker) -> Iterator[tuple[Arm, int]]:
         yield from pair if first == "ref" else reversed(pair)
 
 
+def query_ns(measured: Measured, arm: Arm) -> float:
+    """An arm's time per query in ns: the median over the workers of the median over their blocks."""
+    return median(
+        median(worker.ref_block_ns) / worker.inner_ref
+        if arm == "ref"
+        else median(worker.opt_block_ns) / worker.inner_opt
+        for worker in measured.raw.workers
+    )
+
+
 @lru_cache(maxsize=256)
 def slow_queries_allowed(queries: int, percentile: float, confidence: float = 0.99) -> int:
     """The largest t with P[Binomial(queries, 1 - percentile) <= t] <= 1 - confidence; 0 where there is none.

@@ -37,6 +37,8 @@ FilePath = Annotated[
 ]
 Utc = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 Text = Annotated[str, StringConstraints(max_length=200)]
+# Bytes, compressed by zlib, in base64.
+Packed = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]*={0,2}$", max_length=200_000)]
 LongText = Annotated[str, StringConstraints(max_length=4000)]
 
 

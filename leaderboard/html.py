@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Build the site and say where it is. Returns the exit code: 2 where the folder cannot be had."""
     from tqdm import tqdm
 
+    from leaderboard import verification
     from leaderboard.site.build import write_site
 
     directory = options.leaderboard or default_directory()
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            built = write_site(loaded, {}, options.out, told)
+            built = write_site(loaded, verification.load_all(directory), options.out, told)
             seconds = bar.format_dict["elapsed"]
     except OSError as error:
         print(inert(str(error)), file=sys.stderr)

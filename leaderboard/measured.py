@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from leaderboard.fields import Count, Integer, LongText, Part, Positive, Sha256, Share, Text, added
+from leaderboard.fields import Count, Integer, LongText, Packed, Part, Positive, Sha256, Share, Text, added
 
 Arm = Literal["ref", "opt"]
 
@@ -115,6 +115,7 @@ class Quality(Part):
     value: float  # the task's metric for the candidate; opt_correct / n where answers are counted
     ref_value: float
     labels_sha256: Sha256 | None = None
+    labels: Packed | None = added()  # all the candidate's answers, int64 little-endian; labels_sha256 is of these bytes
     perf_mode_mismatches: Count | None = None
 
     @model_validator(mode="after")

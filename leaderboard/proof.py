@@ -9,9 +9,10 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
+from leaderboard import migrations
 from leaderboard.schema import READABLE, Submission
 from leaderboard.travelling import open_regular
-from leaderboard.verdict import discrepancies
+from leaderboard.verdict import canonical, discrepancies
 
 LARGEST_FILE = 2**20  # bytes; an honest submission has about 12 thousand, and a larger file costs the reader time
 
@@ -48,10 +49,15 @@ def prove(data: bytes) -> tuple[Submission | None, Faults]:
     if isinstance(version, str) and version not in READABLE:
         return None, [("SCHEMA_VERSION", f"schema {version}; this leaderboard reads {', '.join(READABLE)}")]
     try:
+        if version in migrations.STEPS:
+            data = canonical(migrations.newest(content))
+    except (ValueError, RecursionError) as error:
+        return None, [("SCHEMA", str(error))]
+    try:
         submission = Submission.model_validate_json(data, strict=True)
         found = list(discrepancies(submission, content))
     except ValidationError as error:
-        return None, [("SCHEMA", _first_error(error))]
+        return None, [("SCHEMA", first_error(error))]
     except (ValueError, OverflowError, RecursionError) as error:
         return None, [("SCHEMA", f"cannot be recomputed: {error}")]
     return (None, found) if found else (submission, [])
@@ -68,7 +74,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _first_error(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     """Where and what, without repeating the offending value."""
     errors = error.errors(include_url=False, include_input=False, include_context=False)
     place = ".".join(str(step) for step in errors[0]["loc"]) or "submission"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from leaderboard.gates import quality_tier
+from leaderboard.gates.quality import quality_tier
 from leaderboard.schema import Division, Submission, ThreadPolicy
 
 By = Literal["score", "latency", "size", "accuracy"]

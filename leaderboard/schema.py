@@ -1,15 +1,14 @@
 """A submission as a file: who entered what (`Measured`), and what follows from it (`Submission`).
 
 The judged half (`derived`, `validity`, `integrity`) is never trusted on reading: `verdict.py` makes it anew from the
-measured half and compares. What was observed is described in `measured.py`. Version 1.1.0 added answers that are
-written token by token and stages whose quality is no count; 1.2.0 what a replay needs (form, threads, files, entry) and
-what audits saw.
+measured half and compares. What was observed is described in `measured.py`, what each version added in
+`migrations.py`.
 """
 
 from datetime import UTC, datetime
 from typing import Literal, Self, get_args
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator
 
 from leaderboard.fields import (
     Code,
@@ -168,15 +167,6 @@ class Measured(Part):
         datetime.strptime(value, TIME_FORMAT)
         return value
 
-    @model_validator(mode="after")
-    def _its_version_knows_what_it_says(self) -> Self:
-        generates = self.generation is not None or self.task.output_tokens is not None
-        if self.schema_version == "1.0.0" and (generates or any(stage.value is not None for stage in self.pipeline)):
-            raise ValueError(
-                "schema 1.0.0 knows neither generation nor task.output_tokens nor a stage's value: they came with 1.1.0"
-            )
-        return self
-
 
 class Derived(Part):
     """Figures that follow from the measured half; see `derive.py` for each."""
@@ -224,6 +214,7 @@ class Integrity(Part):
 class Submission(Measured):
     """One immutable entry of the leaderboard, made by `verdict.finalise`."""
 
+    schema_version: SchemaVersion  # a file says it
     submission_id: SubmissionId
     derived: Derived
     validity: Validity

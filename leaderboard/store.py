@@ -24,6 +24,10 @@ class StoreError(OSError):
     """A submission could not be kept, or the directory not be read; the text says why and what to do."""
 
 
+class Conflict(StoreError):
+    """Something else lies where a submission belongs; neither was touched."""
+
+
 class Problem(NamedTuple):
     """A file that is not on the board. `path` is relative to the directory that was read."""
 
@@ -78,9 +82,20 @@ def write(
     when the power fails. `files` are exactly those that `submission.files` declares; None if they lie there already.
     Raises StoreError if it cannot be kept.
     """
-    root = default_directory() if directory is None else Path(directory)
-    target, declared = root / path_of(submission), submission.files or {}
     content = canonical(submission.model_dump(mode="json")) + b"\n"
+    return keep(path_of(submission), content, submission.files or {}, directory, files)
+
+
+def keep(
+    path: Path,
+    content: bytes,
+    declared: Mapping[str, str],
+    directory: Path | str | None,
+    files: Mapping[str, bytes] | None,
+) -> Path:
+    """`write` for a submission whose bytes, place and declared files are known already."""
+    root = default_directory() if directory is None else Path(directory)
+    target = root / path
     if len(content) > LARGEST_FILE:
         raise StoreError(f"leaderboard: the submission has {len(content)} bytes, at most {LARGEST_FILE} are read again")
     if files is not None and (wrong := list(travelling.against(declared, files))):
@@ -89,20 +104,20 @@ def write(
         make_folder(target.parent)
         _sweep(target.parent)
         with locked(target.parent, shared=True):  # so that nobody sweeps what is just being written
-            _write(target, content, declared, files)
+            _keep(target, content, declared, files)
     except OSError as error:
         _explain(root, error)
     return target
 
 
-def _write(target: Path, content: bytes, declared: Mapping[str, str], files: Mapping[str, bytes] | None) -> None:
+def _keep(target: Path, content: bytes, declared: Mapping[str, str], files: Mapping[str, bytes] | None) -> None:
     folder = target.with_suffix(travelling.SUFFIX)
     is_there = _already_there(target, content)
     if files is None and (wrong := travelling.check(declared, folder)):
         raise StoreError(f"leaderboard: {wrong[0]}; hand the files over with the submission")
     if files:
         if wrong := travelling.keep(files, declared, folder):
-            raise StoreError(f"leaderboard: {folder} exists with other content ({wrong[0]}): {DAMAGED}")
+            raise Conflict(f"leaderboard: {folder} exists with other content ({wrong[0]}): {DAMAGED}")
         sync_folder(target.parent)
     if not is_there:
         write_atomically(target, content)
@@ -135,7 +150,7 @@ def _already_there(target: Path, content: bytes) -> bool:
         return False
     if present == content:
         return True
-    raise StoreError(f"leaderboard: {target} exists with other content: {DAMAGED}")
+    raise Conflict(f"leaderboard: {target} exists with other content: {DAMAGED}")
 
 
 def load_all(directory: Path | str | None = None) -> Loaded:
@@ -147,7 +162,7 @@ def load_all(directory: Path | str | None = None) -> Loaded:
     root = default_directory() if directory is None else Path(directory)
     submissions: dict[str, Submission] = {}
     problems = []
-    for path in sorted(_files(root)):
+    for path in sorted(found_in(root)):
         name = path.relative_to(root).as_posix()
         submission, found = prove_file(path)
         if submission is None:
@@ -159,8 +174,11 @@ def load_all(directory: Path | str | None = None) -> Loaded:
     return Loaded(tuple(submissions[key] for key in sorted(submissions)), tuple(problems))
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Everything that claims to be a submission; links and closed folders, to be reported."""
+def found_in(root: Path) -> Iterator[Path]:
+    """Everything that claims to be a submission; links and closed folders, too, to be reported.
+
+    Raises StoreError if the directory itself cannot be read.
+    """
     folders = [root]
     while folders:
         folder = folders.pop()

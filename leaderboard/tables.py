@@ -147,11 +147,11 @@ def row(submission: Submission, among: Iterable[Submission] = (), by: By = "scor
     raise AssertionError("a submission is on exactly one board")
 
 
-def problems_text(problems: Sequence[Problem]) -> str:
-    """The files that are not on the board, each with its reason."""
+def problems_text(problems: Sequence[Problem], title: str = "Not on the board") -> str:
+    """The files that are not on the board (or not elsewhere, as `title` says), each with its reason."""
     rows = [(inert(path, REASON_WIDTH), code, inert(reason, REASON_WIDTH)) for path, code, reason in problems]
     table = tabulate(rows, headers=("file", "code", "reason"), disable_numparse=True)
-    return f"Not on the board ({len(rows)}):\n\n{table}"
+    return f"{title} ({len(rows)}):\n\n{table}"
 
 
 def document(shown: Iterable[Board], problems: Sequence[Problem]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ UNFINISHED = ".unfinished"
 LARGEST_FILE = 64 * 2**20  # bytes
 SOURCE = "entry/"
 LARGEST_SOURCE = 2**20  # bytes, all files of an entry's source together
+LARGEST_SUM = 2**28  # bytes, everything that travels with one submission
 CHUNK = 2**20
 DEEPEST = 200  # characters of a path, as FilePath has it
 TOLD = 20  # faults of one folder
@@ -36,9 +37,7 @@ def against(declared: Mapping[str, str], files: Mapping[str, bytes]) -> Iterator
             yield f"{path} has {len(files[path])} bytes, at most {LARGEST_FILE} may travel in one file"
         elif (digest := hashlib.sha256(files[path]).hexdigest()) != declared[path]:
             yield f"{path} has the hash {digest[:12]}..., the submission declares {declared[path][:12]}..."
-    source = sum(len(content) for path, content in files.items() if path.startswith(SOURCE))
-    if source > LARGEST_SOURCE:
-        yield f"the entry's source has {source} bytes, at most {LARGEST_SOURCE} may travel"
+    yield from _too_much({path: len(content) for path, content in files.items()})
     for path in sorted(files):
         if path.rpartition("/")[0] in files:
             yield f"{path.rpartition('/')[0]} is a file and cannot be a folder, too"
@@ -55,7 +54,7 @@ def check(declared: Mapping[str, str], folder: Path) -> list[str]:
     found = dict(_walk(folder, "")) if not folder.is_symlink() and folder.is_dir() else {}
     if not found and declared:
         return [f"{folder.name}: the folder of its {len(declared)} files is missing: copy it, too"]
-    wrong, source = [], 0
+    wrong = list(_too_much({path: status.st_size for path, status in found.items()}))
     for path in sorted(declared.keys() | found.keys()):
         if path not in found:
             wrong.append(f"{folder.name}/{path} is missing")
@@ -67,11 +66,24 @@ def check(declared: Mapping[str, str], folder: Path) -> list[str]:
             wrong.append(f"{folder.name}/{path} has {found[path].st_size} bytes, at most {LARGEST_FILE} are read")
         elif (digest := sha256_of(folder / path)) != declared[path]:
             wrong.append(f"{folder.name}/{path} has the hash {digest[:12]}..., declared is {declared[path][:12]}...")
-        elif path.startswith(SOURCE):
-            source += found[path].st_size
-    if source > LARGEST_SOURCE:
-        wrong.append(f"{folder.name}/{SOURCE} has {source} bytes, at most {LARGEST_SOURCE} may travel")
     return wrong if len(wrong) <= TOLD else [*wrong[:TOLD], f"{folder.name}: {len(wrong) - TOLD} more of this kind"]
+
+
+def _too_much(sizes: Mapping[str, int]) -> Iterator[str]:
+    source, everything = sum(size for path, size in sizes.items() if path.startswith(SOURCE)), sum(sizes.values())
+    if source > LARGEST_SOURCE:
+        yield f"the entry's source has {source} bytes, at most {LARGEST_SOURCE} may travel"
+    if everything > LARGEST_SUM:
+        yield f"all files together have {everything} bytes, at most {LARGEST_SUM} may travel"
+
+
+def read(declared: Mapping[str, str], folder: Path) -> dict[str, bytes]:
+    """The content of files that `check` found nothing wrong with."""
+    contents = {}
+    for path in declared:
+        with open_regular(folder / path) as file:
+            contents[path] = file.read(LARGEST_FILE + 1)
+    return contents
 
 
 def keep(files: Mapping[str, bytes], declared: Mapping[str, str], folder: Path) -> list[str]:

@@ -12,15 +12,16 @@ from typing import Any
 
 from leaderboard.cautions import CAUTIONS
 from leaderboard.derive import derive
-from leaderboard.gates import GATES, Rule
+from leaderboard.gates import GATES
+from leaderboard.rules import Rule, code_of
 from leaderboard.schema import Derived, Integrity, Measured, Reason, Severity, Submission, Validity
 
 ID_DIGITS = 12
 UNHASHED = ("integrity", "submission_id")
 RELATIVE, ABSOLUTE = 1e-9, 1e-12  # libm differs between platforms in the last digits
 
-_RULES: dict[str, tuple[Severity, Rule]] = {rule.__name__.upper(): ("invalid", rule) for rule in GATES}
-_RULES |= {rule.__name__.upper(): ("warning", rule) for rule in CAUTIONS}
+_RULES: dict[str, tuple[Severity, Rule]] = {code_of(rule): ("invalid", rule) for rule in GATES}
+_RULES |= {code_of(rule): ("warning", rule) for rule in CAUTIONS}
 
 
 def judge(measured: Measured, further: Sequence[Reason] = ()) -> Validity:

@@ -1,14 +1,14 @@
 """From a task and a recipe to a sealed submission: pipeline, workers, and everything that belongs into the file.
 
-The figures are derived and judged by `leaderboard`; only what needs more than the file itself (the pins) is checked
-here.
+The figures are derived and judged by `leaderboard`; what needs more than the file itself is in `pins.py`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,6 @@ from leaderboard import (
     Quality,
     Queries,
     Raw,
-    Reason,
     Reference,
     Seeds,
     Stage,
@@ -34,9 +33,11 @@ from leaderboard import (
 )
 from leaderboard import Task as TaskRecord
 from mlperf import environment, pipeline, tasks
+from mlperf.answering import Form
 from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
+from mlperf.pins import pin_reasons
 from mlperf.process import Job, Report, measure
 from mlperf.recipe import Recipe
 from mlperf.tasks import Task
@@ -47,6 +48,7 @@ from tinytorch.datasets import SPLIT_SEED
 
 Division = Literal["closed", "open", "practice"]
 FACTORY = "mlperf.candidate:pair"
+CANDIDATE = "candidate.safetensors"  # what travels with a submission that a recipe made
 
 
 @dataclass(frozen=True)
@@ -66,31 +68,52 @@ class Entry:
 
 
 def seeds_of(entry: Entry) -> Seeds:
-    """The recipe fixes which data calibrate; order of queries and of arms are drawn anew for every run."""
-    return Seeds(data=entry.recipe.quantize.seed, order=secrets.randbelow(2**32), schedule=secrets.randbelow(2**32))
+    """The recipe fixes which data calibrate; order of queries, of arms and what is audited are drawn anew each run."""
+    order, schedule, audit = (secrets.randbelow(2**32) for _ in range(3))
+    return Seeds(data=entry.recipe.quantize.seed, order=order, schedule=schedule, audit=audit)
 
 
 def run_workers(
     entry: Entry, state: pipeline.State, seeds: Seeds, folder: Path, progress: Callable[[], object]
 ) -> list[Report]:
-    """Measure the candidate in fresh processes, one after another. `progress()` is called as `process.measure` does."""
-    candidate, samples = folder / "candidate.safetensors", folder / "samples.npz"
+    """Measure the candidate in fresh processes. `progress()` is called as `process.measure` does."""
+    candidate = folder / CANDIDATE
     weights.save(state.model, candidate)
-    np.savez(samples, x=entry.task.data.x_test, y=entry.task.data.y_test)
-    arguments = {
-        "task": entry.task.name,
+    samples = write_samples(folder / "samples.npz", entry.task.data.x_test, entry.task.data.y_test)
+    arguments = arguments_of(entry.task, candidate, state.form, state.threads, samples, entry.threads)
+    return ask_workers(arguments, entry.effort, entry.threads, seeds, progress)
+
+
+def write_samples(path: Path, x: np.ndarray, y: np.ndarray) -> Path:
+    """Samples as workers read them."""
+    np.savez(path, x=x, y=y)
+    return path
+
+
+def arguments_of(
+    task: Task, candidate: Path, form: Form, candidate_threads: int, samples: Path, threads: int
+) -> dict[str, Any]:
+    """What the factory of a worker is told."""
+    return {
+        "task": task.name,
         "candidate": str(candidate),
         "candidate_sha256": weights.sha256(candidate),
-        "form": state.form,
+        "form": form,
         "samples": str(samples),
-        "threads": entry.threads,
-        "candidate_threads": state.threads,
+        "threads": threads,
+        "candidate_threads": candidate_threads,
     }
+
+
+def ask_workers(
+    arguments: dict[str, Any], effort: Effort, threads: int, seeds: Seeds, progress: Callable[[], object]
+) -> list[Report]:
+    """Reports of workers that run one after another: `seeds` orders the queries and says which arm begins."""
     coin = np.random.default_rng(seeds.schedule)
     reports = []
-    for position in range(entry.effort.workers):
+    for position in range(effort.workers):
         first: Side = "ref" if coin.integers(2) else "opt"
-        job = Job(FACTORY, arguments, entry.effort, entry.threads, (seeds.order or 0) + position, first)
+        job = Job(FACTORY, arguments, effort, threads, (seeds.order or 0) + position, first)
         reports.append(measure(job, position, progress))
     return reports
 
@@ -145,35 +168,44 @@ def nonzero(model: Layer) -> int:
     return sum(int(np.count_nonzero(parameter.data)) for parameter in model.parameters())
 
 
-def pin_reasons(task: Task) -> Iterator[Reason]:
-    """The reference and the data must be the pinned ones, or nobody is compared with the same yard-stick.
+def task_record(task: Task) -> TaskRecord:
+    """What has to be solved, as a submission states it."""
+    return TaskRecord(
+        dataset=", ".join(filter(None, [task.dataset, task.copy])),
+        dataset_sha256=task.data_sha256,
+        n_test=len(task.data.y_test),
+        metric=task.metric.name,
+        higher_is_better=task.metric.higher_is_better,
+        quality_floor=task.floor,
+        split_seed=SPLIT_SEED if task.dataset.startswith("digits") else None,
+        output_tokens=task.answering.output_tokens,
+    )
 
-    Where copies of the data may differ, one that is not published is no fault, but it is said.
-    """
-    hint = "restore the file from the repository; after a reviewed change: python -m mlperf.tasks prints the new pins"
-    pins = [
-        ("REFERENCE_HASH", "weights", weights.sha256(task.checkpoint), task.weights_sha256),
-        ("REFERENCE_HASH", "code", tasks.reference_code_sha256(), tasks.REFERENCE_CODE_SHA256),
-        ("DATASET_HASH", "data", task.data_sha256, task.dataset_sha256 or task.data_sha256),
-    ]
-    if task.copy:
-        yield Reason(
-            code="DATA_COPY",
-            severity="warning",
-            measured=task.copy,
-            required="the published files",
-            hint=f"ranked among those on the very same copy; python -m tinytorch.datasets get {task.dataset} fetches "
-            "the published one",
-        )
-    for code, what, found, pinned in pins:
-        if found != pinned:
-            yield Reason(
-                code=code,
-                severity="invalid",
-                measured=f"{what} {found[:12]}",
-                required=f"{what} {pinned[:12]}",
-                hint=hint,
-            )
+
+def reference_record(task: Task) -> Reference:
+    """The yard-stick at hand, as a submission states it."""
+    model, example = task.reference(), task.answering.queries(task.data.x_train[:1])[0]
+    return Reference(
+        id=f"{task.name}-numpy-eager",
+        checkpoint_sha256=weights.sha256(task.checkpoint),
+        code_sha256=tasks.reference_code_sha256(),
+        n_params=parameters(model),
+        bytes=task.checkpoint.stat().st_size,
+        flops=query_flops(model, task.answering.observable(model, "eager"), example),
+    )
+
+
+def raw_of(reports: Sequence[Report]) -> Raw:
+    """Everything the clock said, in all workers."""
+    return Raw(
+        workers=tuple(Worker(**report.worker) for report in reports),
+        queries=Queries(
+            ref_ns=tuple(ns for report in reports for ns in report.queries["ref_ns"]),
+            opt_ns=tuple(ns for report in reports for ns in report.queries["opt_ns"]),
+            trace_sha256=sha256_of([report.trace for report in reports]),
+        ),
+        calibration_kernel_ns=min(report.calibration_kernel_ns for report in reports),
+    )
 
 
 def submit(
@@ -182,15 +214,18 @@ def submit(
     rows: Sequence[pipeline.Row],
     load_1m: float | None,
     progress: Callable[[], object],
-) -> Submission:
-    """Measure a candidate that the pipeline made, and seal the result. Nothing is written to the leaderboard."""
+) -> tuple[Submission, dict[str, bytes]]:
+    """Measure a candidate that the pipeline made, and seal the result: with the files that travel with it.
+
+    Nothing is written to the leaderboard.
+    """
     task, reference, seeds = entry.task, entry.task.reference(), seeds_of(entry)
     with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
         folder = Path(name)
         reports = run_workers(entry, state, seeds, folder, progress)
-        candidate = folder / "candidate.safetensors"
-        candidate_bytes, candidate_sha256 = candidate.stat().st_size, weights.sha256(candidate)
+        files = {CANDIDATE: (folder / CANDIDATE).read_bytes()}
     pools, example = reports[0].pools, task.answering.queries(task.data.x_train[:1])[0]
+    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     measured = Measured(
         benchmark_version=task.version,
         created_utc=utc_now(),
@@ -199,47 +234,27 @@ def submit(
         thread_policy="t1" if entry.threads == 1 else "tN",
         threads=entry.threads,
         model=task.name,
-        task=TaskRecord(
-            dataset=", ".join(filter(None, [task.dataset, task.copy])),
-            dataset_sha256=task.data_sha256,
-            n_test=len(task.data.y_test),
-            metric=task.metric.name,
-            higher_is_better=task.metric.higher_is_better,
-            quality_floor=task.floor,
-            split_seed=SPLIT_SEED if task.dataset.startswith("digits") else None,
-            output_tokens=task.answering.output_tokens,
-        ),
-        reference=Reference(
-            id=f"{task.name}-numpy-eager",
-            checkpoint_sha256=weights.sha256(task.checkpoint),
-            code_sha256=tasks.reference_code_sha256(),
-            n_params=parameters(reference),
-            bytes=task.checkpoint.stat().st_size,
-            flops=query_flops(reference, task.answering.observable(reference, "eager"), example),
-        ),
+        task=task_record(task),
+        reference=reference_record(task),
         candidate=Candidate(
-            checkpoint_sha256=candidate_sha256,
+            checkpoint_sha256=hashes[CANDIDATE],
+            code_sha256=environment.code_sha256(),
             nonzero_params=nonzero(state.model),
-            bytes_stored=candidate_bytes,
+            bytes_stored=len(files[CANDIDATE]),
             flops=query_flops(state.model, task.answering.observable(state.model, state.form), example),
             weight_dtypes=dtypes_of(state.model),
             retrained=state.retrained,
             pruned=nonzero(state.model) < nonzero(reference) and entry.recipe.prune.enabled,
+            form=state.form,
+            threads=state.threads,
         ),
         pipeline=tuple(map(stage_of, rows)),
         harness=environment.harness(),
         seeds=seeds,
         env=environment.capture(pools, entry.threads, load_1m),
-        raw=Raw(
-            workers=tuple(Worker(**report.worker) for report in reports),
-            queries=Queries(
-                ref_ns=tuple(ns for report in reports for ns in report.queries["ref_ns"]),
-                opt_ns=tuple(ns for report in reports for ns in report.queries["opt_ns"]),
-                trace_sha256=sha256_of([report.trace for report in reports]),
-            ),
-            calibration_kernel_ns=min(report.calibration_kernel_ns for report in reports),
-        ),
+        raw=raw_of(reports),
         quality=quality_of(reports, task.metric, task.data.y_test),
         generation=generation_of(reports, task.answering.output_tokens),
+        files=hashes,
     )
-    return finalise(measured, list(pin_reasons(task)))
+    return finalise(measured, list(pin_reasons(task))), files

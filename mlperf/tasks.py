@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import tinytorch
+from leaderboard.bands import RULES_VERSION
 from mlperf import sources
 from mlperf.answering import ONE_PASS, Answering, Picture, Writing, likeliest
 from mlperf.metrics import MeanLoss, Metric, RightAnswers
@@ -152,7 +153,7 @@ class Task:
 
     @property
     def version(self) -> str:
-        """Hash of all that makes results comparable: `benchmark_version` of a submission.
+        """Hash of all that makes results comparable, the rules too: `benchmark_version` of a submission.
 
         Where copies of the data differ, results on another copy have another version.
         """
@@ -164,6 +165,7 @@ class Task:
             "floor": self.floor,
             "weights": self.weights_sha256,
             "reference_code": REFERENCE_CODE_SHA256,
+            "rules": RULES_VERSION,
         }
         return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:12]
 

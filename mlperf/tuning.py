@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from leaderboard import Quality
-from leaderboard.gates import GATE_PERCENT, keeps
+from leaderboard.bands import GATE_PERCENT
+from leaderboard.gates.quality import keeps
 from mlperf import pipeline
 from mlperf.answering import Picture
 from mlperf.costs import size_on_disk

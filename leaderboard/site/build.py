@@ -5,19 +5,22 @@ most ALL_HAVE_PAGES; beyond, those have it that somebody will look for: the firs
 and latest there, and what was verified. The others are still on their board with every figure that ranks.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from leaderboard.bands import PROTOCOLS, QUALITY_TIERS
 from leaderboard.cautions import CAUTIONS
-from leaderboard.gates import GATES, PROTOCOLS, QUALITY_TIERS
+from leaderboard.gates import GATES
 from leaderboard.ranking import Board, boards
+from leaderboard.rules import code_of
 from leaderboard.schema import Submission
 from leaderboard.site import pareto, progress, times, views
 from leaderboard.site.folder import replacing
 from leaderboard.site.pages import HERE, STATIC, environment, render
 from leaderboard.store import Loaded
+from leaderboard.verification import Verified
 
 ALL_HAVE_PAGES = 1000
 WHOLE_INDEX = 400  # up to so many submissions the first page shows every row
@@ -35,12 +38,13 @@ class Site(NamedTuple):
 
 def rules() -> dict[str, str]:
     """What each code that is decided from a file means."""
-    return {rule.__name__.upper(): (rule.__doc__ or "").strip() for rule in (*GATES, *CAUTIONS)}
+    return {code_of(rule): (rule.__doc__ or "").strip() for rule in (*GATES, *CAUTIONS)}
 
 
-def write_site(loaded: Loaded, records: Mapping[str, Sequence[Any]], place: Path, told: Progress) -> Site:
+def write_site(loaded: Loaded, verified: Verified, place: Path, told: Progress) -> Site:
     """Build the site and let it take `place`; `told(done, total)` hears of pages. OSError (NotOurs) where it cannot."""
-    ranked = boards(loaded.submissions)
+    ranked, records = boards(loaded.submissions), verified.records
+    loaded = Loaded(loaded.submissions, (*loaded.problems, *verified.problems))
     with_page = who_has_a_page(ranked, records)
     is_whole = len(loaded.submissions) <= WHOLE_INDEX
     short = [views.table_of(board, records, with_page, None if is_whole else views.SHOWN) for board in ranked]
@@ -59,7 +63,7 @@ def write_site(loaded: Loaded, records: Mapping[str, Sequence[Any]], place: Path
     return Site(done, index_bytes)
 
 
-def who_has_a_page(ranked: Sequence[Board], records: Mapping[str, Sequence[Any]]) -> set[str]:
+def who_has_a_page(ranked: Sequence[Board], records: views.Records) -> set[str]:
     """The ids of all submissions with a page of their own."""
     if sum(len(board.entries) for board in ranked) <= ALL_HAVE_PAGES:
         return {entry.submission.submission_id for board in ranked for entry in board.entries}
@@ -75,7 +79,7 @@ def who_has_a_page(ranked: Sequence[Board], records: Mapping[str, Sequence[Any]]
 
 def _pages(
     loaded: Loaded,
-    records: Mapping[str, Sequence[Any]],
+    records: views.Records,
     ranked: Sequence[Board],
     short: Sequence[views.Table],
     with_page: set[str],

@@ -6,7 +6,7 @@ Names of files are made here, of ids, slugs and hashes alone: no foreign text be
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel
 
@@ -15,6 +15,9 @@ from leaderboard.schema import Measured, Submission
 from leaderboard.site.times import duration
 from leaderboard.store import path_of
 from leaderboard.tables import fixed, inert, ratio_decimals, significant
+from leaderboard.verification import Verification
+
+Records = Mapping[str, Sequence[Verification]]  # by submission id
 
 SHOWN = 20  # rows of a board on the first page, once there are more submissions than fit there
 VERSION_WIDTH = 12
@@ -84,7 +87,7 @@ def status_of(submission: Submission) -> str:
     return "practice" if submission.division == "practice" else "invalid"
 
 
-def trust_of(submission: Submission, records: Mapping[str, Sequence[Any]]) -> str:
+def trust_of(submission: Submission, records: Records) -> str:
     """verified, refuted where no replay agrees, or claimed: nobody has replayed it."""
     results = [record.result for record in records.get(submission.submission_id, ())]
     return "claimed" if not results else "verified" if "PASS" in results else "refuted"
@@ -109,7 +112,7 @@ def quality_text(submission: Submission) -> str:
     return f"{quality.opt_correct:,}/{quality.n:,}"
 
 
-def row_of(entry: Entry, records: Mapping[str, Sequence[Any]], has_page: bool) -> Row:
+def row_of(entry: Entry, records: Records, has_page: bool) -> Row:
     """A line of a board."""
     one, derived = entry.submission, entry.submission.derived
     place = "–" if entry.rank is None else f"{entry.rank}{'=' if entry.tied else ''}"
@@ -132,7 +135,7 @@ def row_of(entry: Entry, records: Mapping[str, Sequence[Any]], has_page: bool) -
     )
 
 
-def table_of(board: Board, records: Mapping[str, Sequence[Any]], pages: set[str], most: int | None) -> Table:
+def table_of(board: Board, records: Records, pages: set[str], most: int | None) -> Table:
     """A board with its first `most` rows, or all."""
     slug, entries = board_slug(board.group), board.entries[:most]
     return Table(

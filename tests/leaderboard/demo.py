@@ -15,7 +15,7 @@ from typing import Any
 
 from leaderboard import Measured, Submission, finalise, write
 from leaderboard.schema import TIME_FORMAT
-from tests.leaderboard.conftest import MS, PAIRS, _honest, _set
+from tests.leaderboard.honest import MS, PAIRS, change, honest
 
 FIRST, LASTS = datetime(2026, 10, 1, 9), timedelta(days=60, hours=7)
 TEAMS = (None, "Team Cache", "Night Owls")
@@ -53,7 +53,7 @@ def _submission(
     lost = noise.choice([0, 0, 1, 2, 3, 3])
     worse = noise.random() < 0.08
     stored = round(size / noise.uniform(3.0, 4.2) / (noise.uniform(1.5, 2.5) if is_open else 1))
-    content = _honest()
+    content = honest()
     changes: dict[str, Any] = {
         "created_utc": (FIRST + day * LASTS).strftime(TIME_FORMAT),
         "submitter": {"id": name.lower(), "display_name": name, "team": noise.choice(TEAMS)},
@@ -73,7 +73,7 @@ def _submission(
         "raw.queries.ref_ns": _queries(noise, 1000 * query_us),
         "raw.queries.opt_ns": _queries(noise, 1000 * query_us / ratio),
     }
-    _set(content, changes)
+    change(content, changes)
     for worker in content["raw"]["workers"]:
         _blocks(noise, worker, ratio * math.exp(noise.gauss(0, 0.012)))
     return finalise(Measured.model_validate(content))

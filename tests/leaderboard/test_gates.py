@@ -4,85 +4,10 @@ import pytest
 
 from leaderboard import Reason, finalise, judge
 from leaderboard.cautions import CAUTIONS
-from leaderboard.gates import GATES, quality_tier
-
-COUNTS = ("quality.ref_correct", "quality.opt_correct", "quality.ref_only", "quality.opt_only")
-
-
-def answers(correct, reference=356, n=360):
-    """Changes that give the candidate so many correct answers."""
-    return dict.fromkeys(("quality.ref_only", "quality.opt_only")) | {
-        "quality.n": n,
-        "quality.ref_correct": reference,
-        "quality.opt_correct": correct,
-        "quality.value": correct / n,
-        "quality.ref_value": reference / n,
-    }
-
-
-def in_all(workers, field, value):
-    return {f"raw.workers.{worker}.{field}": value for worker in range(workers)}
-
-
-def slowed(field, factor):
-    """Scale the same field of every worker."""
-    return in_all(5, field, lambda values: [round(value * factor) for value in values])
-
-
-INVALID = {
-    "QUALITY_GATE": (answers(352), 352, ">= 353 correct"),
-    "QUALITY_FLOOR": ({"task.quality_floor": 0.99}, 354 / 360, ">= 0.99"),
-    "OUTPUT_LENGTH": ({"task.output_tokens": 16}, "no answers timed token by token", "16 tokens in every answer"),
-    "GREEDY_AGREEMENT": ({"generation.greedy_agreement": 0.75}, 0.75, "1.0 of the tokens"),
-    "TEST_SET_INCOMPLETE": ({"task.n_test": 361}, 360, "361 test samples"),
-    "TOO_FEW_WORKERS": ({"raw.workers": lambda workers: workers[:4]}, 4, ">= 5 workers"),
-    "TOO_FEW_BLOCKS": (
-        {
-            **{f"raw.workers.2.{name}": lambda x: x[:14] for name in ("ref_block_ns", "opt_block_ns", "order")},
-            **{f"raw.workers.2.{name}": lambda x: x[:28] for name in ("cpu_ns", "minflt", "nivcsw")},
-        },
-        14,
-        ">= 15 block pairs",
-    ),
-    "TOO_FEW_QUERIES": ({"raw.queries.opt_ns": lambda times: times[:63]}, 63, ">= 64 queries"),
-    "BLOCK_TOO_SHORT": (
-        {"raw.workers.3.ref_block_ns": [19_999_999] * 15, "raw.workers.3.inner_ref": 80, "raw.workers.3.cpu_ns": None},
-        19_999_999,
-        ">= 20000000 ns",
-    ),
-    "NOT_STEADY": ({"raw.workers.4.steady": False}, 1, "0 unsteady workers"),
-    "RECOMPILED_WHILE_TIMED": ({"raw.workers.0.compiled_while_timed": 2}, 2, "0 kernels"),
-    "NOISY": (in_all(2, "cpu_ns", lambda times: [time // 2 for time in times]), 0.4, "<= 20% of blocks"),
-    "CLOCK_INCONSISTENT": ({"raw.workers.1.wall_ns": 10**8}, pytest.approx(7.4, rel=0.05), "<= 1"),
-    "THREAD_POLICY": ({"env.blas.threads": 2}, "blas pool of 2", "1 thread in every pool"),
-    "DIVISION_RULE": ({"candidate.retrained": True}, "retrained", "not trained further"),
-    "PRACTICE_ONLY": ({"division": "practice"}, "practice", "closed or open"),
-}
-
-WARNING = {
-    "TREND": ({"raw.workers": lambda workers: _renumbered(workers, (2, 4, 0, 3, 1))}, "rising", "up and down"),
-    "WIDE_CI": (
-        {
-            "raw.workers.2.ref_block_ns": lambda times: [round(time * 0.9) for time in times],
-            "raw.workers.2.cpu_ns": None,
-        },
-        pytest.approx(0.075, rel=0.1),
-        "<= 0.05",
-    ),
-    "ON_BATTERY": ({"env.on_mains": False}, "battery", "mains"),
-    "GOVERNOR": ({"env.governor": "powersave"}, "powersave", "performance"),
-    "TURBO": ({"env.turbo": True}, "on", "off"),
-    "LOAD": ({"env.load_1m": 1.01}, 1.01, "<= 1 before the run"),
-    "CPU_QUOTA": ({"env.cgroup_quota": 1.5}, 1.5, ">= 2 CPUs"),
-    "VIRTUALISED": ({"env.virtualised": True}, "virtual machine", "real hardware"),
-    "UNKNOWN_ENV": ({"env.turbo": None, "env.governor": None}, "governor, turbo", "known"),
-}
-
-
-def _renumbered(workers, order):
-    """The same workers as if they had run in another order: from the slowest to the quickest."""
-    by_place = {place: workers[worker] for place, worker in enumerate(order)}
-    return [worker | {"pid_order": place} for place, worker in by_place.items()]
+from leaderboard.gates import GATES
+from leaderboard.gates.quality import has_badge, quality_tier
+from tests.leaderboard.faults import INVALID, MANY, WARNING, answers, in_all, loss, many_at_once
+from tests.leaderboard.honest import walls_of
 
 
 def test_the_honest_run_is_valid_without_any_remark(honest):
@@ -92,9 +17,9 @@ def test_the_honest_run_is_valid_without_any_remark(honest):
 
 
 @pytest.mark.parametrize(("code", "severity"), [(c, "invalid") for c in INVALID] + [(c, "warning") for c in WARNING])
-def test_each_code_alone(alter, generating, code, severity):
+def test_each_code_alone(alter, code, severity):
     changes, measured, required = (INVALID if severity == "invalid" else WARNING)[code]
-    submission = finalise(alter((generating if code == "GREEDY_AGREEMENT" else {}) | changes))
+    submission = finalise(alter(changes))
     assert [(reason.code, reason.severity) for reason in submission.validity.reasons] == [(code, severity)]
     (reason,) = submission.validity.reasons
     assert reason.measured == measured
@@ -111,9 +36,8 @@ def test_no_rule_is_without_a_case():
 
 
 def test_all_reasons_are_listed(alter):
-    changes = INVALID["NOT_STEADY"][0] | INVALID["QUALITY_GATE"][0] | WARNING["TURBO"][0] | INVALID["PRACTICE_ONLY"][0]
-    codes = [reason.code for reason in judge(alter(changes)).reasons]
-    assert codes == ["QUALITY_GATE", "NOT_STEADY", "PRACTICE_ONLY", "TURBO"]
+    codes = [reason.code for reason in judge(alter(many_at_once())).reasons]
+    assert codes == [*MANY, "TURBO"]
 
 
 def test_tokens_in_time_and_number_are_valid(alter, generating):
@@ -146,13 +70,18 @@ def test_the_gate_is_exact_in_counts(alter, correct, reference, n, passes):
 
 @pytest.mark.parametrize(("value", "status"), [(1.01, "VALID"), (1.0101, "INVALID")])
 def test_a_loss_may_be_one_percent_higher(alter, value, status):
-    loss = {"task.higher_is_better": False, "task.quality_floor": 2.0, "quality.value": value, "quality.ref_value": 1.0}
-    assert judge(alter(dict.fromkeys(COUNTS) | loss)).status == status
+    assert judge(alter(loss(value))).status == status
 
 
 def test_a_loss_above_its_floor_is_refused(alter):
-    loss = {"task.higher_is_better": False, "task.quality_floor": 2.0, "quality.value": 2.5, "quality.ref_value": 2.5}
-    assert [reason.code for reason in judge(alter(dict.fromkeys(COUNTS) | loss)).reasons] == ["QUALITY_FLOOR"]
+    assert [reason.code for reason in judge(alter(loss(2.5, reference=2.5))).reasons] == ["QUALITY_FLOOR"]
+
+
+@pytest.mark.parametrize(("correct", "reference", "n", "badge"), [
+    (999, 1000, 1000, True), (998, 1000, 1000, False), (360, 360, 360, True), (359, 360, 360, False),
+])  # fmt: skip
+def test_the_badge_is_exact_in_counts(alter, correct, reference, n, badge):
+    assert has_badge(alter(answers(correct, reference, n))) == badge
 
 
 @pytest.mark.parametrize(("correct", "tier", "status"), [
@@ -167,7 +96,7 @@ def test_the_open_division_has_tiers_and_may_train(alter, correct, tier, status)
 
 def test_one_noisy_worker_of_five_is_tolerated(alter):
     assert judge(alter({"raw.workers.0.cpu_ns": [0] * 30})).status == "VALID"
-    assert judge(alter(in_all(5, "cpu_ns", None))).status == "VALID"  # unknown is not noisy
+    assert judge(alter(in_all("cpu_ns", None))).status == "VALID"  # unknown is not noisy
 
 
 def test_practice_may_be_short(alter):
@@ -175,11 +104,15 @@ def test_practice_may_be_short(alter):
     assert [reason.code for reason in judge(alter(changes)).reasons] == ["PRACTICE_ONLY"]
 
 
+def twice(values):
+    return [2 * value for value in values]
+
+
 @pytest.mark.parametrize(("changes", "found"), [
     ({"threads": 2}, "t1 with threads = 2"),
     ({"thread_policy": "tN"}, "tN with threads = 1"),
     ({"env.numba_threads": 4}, "numba pool of 4"),
-    (slowed("cpu_ns", 2), "ref kept 1.98 CPUs busy; opt kept 1.98 CPUs busy"),
+    (in_all("cpu_ns", twice), "ref kept 1.98 CPUs busy; opt kept 1.98 CPUs busy"),
 ])  # fmt: skip
 def test_thread_policy_names_what_it_found(alter, changes, found):
     (reason,) = judge(alter(changes | {"env.affinity_n": 8})).reasons
@@ -189,7 +122,7 @@ def test_thread_policy_names_what_it_found(alter, changes, found):
 
 def test_two_threads_in_both_pools_are_tn(alter):
     changes = {"thread_policy": "tN", "threads": 2, "env.blas.threads": 2, "env.numba_threads": 2}
-    assert judge(alter(changes | slowed("cpu_ns", 1.9))).status == "VALID"
+    assert judge(alter(changes | in_all("cpu_ns", twice))).status == "VALID"
 
 
 def test_the_harness_adds_reasons_that_need_more_than_the_file(alter):
@@ -203,3 +136,136 @@ def test_the_harness_cannot_hand_in_what_follows_from_the_data(alter):
     reason = Reason(code="NOISY", severity="warning", measured=1, required="", hint="")
     with pytest.raises(ValueError, match="judge: NOISY follows from the data"):
         judge(alter(), [reason])
+
+
+# -- rules that came with schema 1.2.0 --------------------------------------------------------------------------------
+
+NOT_MADE = {
+    "PERF_ACC_MISMATCH": {"raw.workers.0.kept": None},
+    "CACHING_SUSPECTED": {"audits.fresh_ratio": None},
+    "SEED_SENSITIVE": {"audits.alt_seed_ratio": None},
+    "WEIGHTS_IGNORED": {"audits.weight_shuffle.chance": None},
+    "CLOCK_INCONSISTENT": {"raw.workers.2.parent_block_ns": None},
+    "BACKGROUND_WORK": {"raw.workers.2.idle_cpu_ns": None},
+    "REFERENCE_OUT_OF_BAND": {"raw.reference_alone": None},
+}
+
+
+@pytest.mark.parametrize("code", NOT_MADE)
+def test_an_audit_that_was_not_made_is_a_fault_of_a_ranked_run_alone(alter, code):
+    (reason,) = judge(alter(NOT_MADE[code])).reasons
+    assert (reason.code, reason.severity, reason.measured) == (code, "invalid", "not measured")
+    assert "submit again" in reason.hint
+    practice = judge(alter(NOT_MADE[code] | {"division": "practice"}))
+    assert [reason.code for reason in practice.reasons] == ["PRACTICE_ONLY"]
+
+
+def test_files_of_older_versions_stay_what_they_were(alter):
+    older = {path: value for changes in NOT_MADE.values() for path, value in changes.items()}
+    older |= {"audits": None, "harness.dirty": True, **in_all("kept_mismatches", 1), **in_all("threads_started", 9)}
+    del older["audits.fresh_ratio"], older["audits.alt_seed_ratio"], older["audits.weight_shuffle.chance"]
+    for version, status in (("1.0.0", "VALID"), ("1.1.0", "VALID"), ("1.2.0", "INVALID")):
+        measured = alter(older).model_copy(update={"schema_version": version})
+        assert judge(measured).status == status
+
+
+SHORT, LONG = {}, in_all("inner_opt", 50) | in_all("inner_ref", 50)  # 62.5 us and 500 us a query, ratio 0.5
+ALONE = {"raw.reference_alone.inner": 50}
+
+
+@pytest.mark.parametrize(("field", "code", "usual", "short"), [
+    ("same_sample_ratio", "CACHING_SUSPECTED", 1.10, 1.20),
+    ("fresh_ratio", "CACHING_SUSPECTED", 1.10, 1.20),
+    ("alt_seed_ratio", "SEED_SENSITIVE", 1.05, 1.20),
+    ("weight_shuffle.ratio", "WEIGHTS_IGNORED", 1.10, 1.20),
+])  # fmt: skip
+def test_a_short_query_may_stray_further(alter, field, code, usual, short):
+    for limit, changes in ((short, SHORT), (usual, LONG | ALONE)):
+        assert judge(alter(changes | {f"audits.{field}": limit})).status == "VALID"
+        (reason,) = judge(alter(changes | {f"audits.{field}": limit + 0.001})).reasons
+        assert (reason.code, reason.measured) == (code, limit + 0.001)
+
+
+def test_the_two_bands_meet_at_200_microseconds_in_nanoseconds(alter):
+    """A candidate's block of exactly 200,000 ns a query is not short; one ns less is."""
+
+    def measured(block_ns):
+        def exact(worker):
+            other = worker | {"opt_block_ns": [block_ns] * 15, "inner_opt": 100, "cpu_ns": None, "wall_ns": 10**12}
+            return other | {"parent_block_ns": walls_of(other)}
+
+        return alter({f"raw.workers.{k}": exact for k in range(5)} | {"audits.same_sample_ratio": 1.15})
+
+    assert [reason.code for reason in judge(measured(20_000_000)).reasons] == ["CACHING_SUSPECTED"]
+    assert judge(measured(20_000_000 - 1)).reasons[0].code == "BLOCK_TOO_SHORT"
+    assert judge(measured(20_000_000 - 1)).reasons[1:] == ()
+
+
+@pytest.mark.parametrize(("shuffled", "chance", "passes"), [
+    (0.1474, 0.1, True), (0.1475, 0.1, False), (3 / 360, 0.0, True), (4 / 360, 0.0, False), (0.02, 0.1, True),
+])  # fmt: skip
+def test_shuffled_weights_may_be_lucky_by_three_standard_errors(alter, shuffled, chance, passes):
+    changes = {"audits.weight_shuffle.quality": shuffled, "audits.weight_shuffle.chance": chance}
+    assert (judge(alter(changes)).status == "VALID") == passes
+
+
+@pytest.mark.parametrize(("shuffled", "passes"), [(7.0, True), (2.5, True), (2.49, False), (1.0, False)])
+def test_a_loss_must_come_half_way_to_knowing_nothing(alter, shuffled, passes):
+    reasons = judge(alter(loss(1.0, shuffled=shuffled))).reasons
+    assert [reason.code for reason in reasons] == ([] if passes else ["WEIGHTS_IGNORED"])
+    assert passes or (reasons[0].measured, reasons[0].required[:6]) == (shuffled, ">= 2.5")
+
+
+def test_weights_that_change_the_time_are_suspicious_either_way(alter):
+    for ratio in (0.8, 1.3):
+        (reason,) = judge(alter({"audits.weight_shuffle.ratio": ratio})).reasons
+        assert (reason.code, reason.measured) == ("WEIGHTS_IGNORED", ratio)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.2])
+def test_a_block_is_as_long_as_the_parent_saw_it(alter, factor):
+    """A child whose clock runs slow in the candidate's blocks, or one that claims more than passed."""
+
+    def seen(worker):
+        sides = [side for first in worker["order"] for side in (first, "opt" if first == "ref" else "ref")]
+        views = [round(wall * factor) if side == "opt" else wall for wall, side in zip(walls_of(worker), sides)]
+        return worker | {"parent_block_ns": views}
+
+    (reason,) = judge(alter({"raw.workers.2": seen})).reasons
+    assert (reason.code, reason.measured) == ("CLOCK_INCONSISTENT", pytest.approx(factor, rel=0.01))
+    assert "within 2% + 1000000 ns" in reason.required
+
+
+def test_a_late_message_now_and_then_is_no_fault(alter):
+    late = in_all("parent_block_ns", lambda seen: [ns + 10**9 * (k % 5 == 0) for k, ns in enumerate(seen)])
+    assert judge(alter(late)).status == "VALID"
+
+
+def test_work_in_the_pauses_after_one_arm_alone_is_seen(alter):
+    def idle(worker):
+        sides = [side for first in worker["order"] for side in (first, "opt" if first == "ref" else "ref")]
+        return worker | {"idle_cpu_ns": [300_000 * (side == "opt") for side in sides]}
+
+    (reason,) = judge(alter({"raw.workers.2": idle})).reasons
+    assert (reason.code, reason.measured) == ("BACKGROUND_WORK", pytest.approx(0.15))
+
+
+def test_threads_started_are_background_work(alter):
+    (reason,) = judge(alter({"raw.workers.1.threads_started": 1})).reasons
+    assert (reason.code, reason.measured) == ("BACKGROUND_WORK", "1 threads started while timed")
+
+
+def test_a_reference_that_is_quicker_beside_the_candidate_is_no_fault(alter):
+    assert judge(alter({"raw.reference_alone.block_ns": [50_000_000]})).status == "VALID"
+
+
+def test_code_of_ones_own_belongs_into_the_open_division(alter):
+    own = {"entry": {"main": "entry/mine.py"}, "candidate.form": "entry"}
+    (reason,) = judge(alter(own)).reasons
+    assert (reason.code, reason.measured) == ("DIVISION_RULE", "an entry's own code")
+    assert judge(alter(own | {"division": "open"})).status == "VALID"
+
+
+def test_practice_may_be_measured_by_changed_files(alter):
+    changes = {"division": "practice", "harness.dirty": True}
+    assert [reason.code for reason in judge(alter(changes)).reasons] == ["PRACTICE_ONLY"]

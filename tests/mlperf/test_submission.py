@@ -8,8 +8,9 @@ import pytest
 
 from mlperf import environment, submission, tasks
 from mlperf.metrics import sha256_of
+from mlperf.pins import pin_reasons
 from mlperf.process import Report
-from mlperf.submission import Entry, dtypes_of, generation_of, pin_reasons, quality_of
+from mlperf.submission import Entry, dtypes_of, generation_of, quality_of
 from profiler import machine
 from tinytorch import models
 from tinytorch.perf.compression import magnitude_prune
@@ -82,11 +83,14 @@ def test_stored_dtypes_are_those_in_the_file():
     assert dtypes_of(magnitude_prune(quantize(model, x), 0.5)) == ("float32", "int8", "uint8")
 
 
-def test_order_and_schedule_are_drawn_anew_and_the_data_seed_is_the_recipes():
+def test_order_schedule_and_audit_are_drawn_anew_and_the_data_seed_is_the_recipes():
     task = tasks.find("mlp")
     first, second = (submission.seeds_of(Entry(task, task.recipe, "me")) for _ in range(2))
     assert first.data == second.data == task.recipe.quantize.seed
-    assert (first.order, first.schedule) != (second.order, second.schedule)
+    assert first.data is not None
+    for name in ("order", "schedule", "audit"):
+        assert getattr(first, name) != getattr(second, name)
+    assert len({first.order, first.schedule, first.audit}) == 3
 
 
 POOLS = {
