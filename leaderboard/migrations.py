@@ -18,8 +18,8 @@ ADDED: dict[SchemaVersion, tuple[str, ...]] = {
         "generation", "task.output_tokens", "pipeline.*.value", "derived.ttft_ms_p50", "derived.tokens_per_s",
     ),
     "1.2.0": (
-        "entry", "files", "candidate.form", "candidate.threads", "quality.labels", "raw.reference_alone", "audits.fresh_ratio",
-        "audits.test_files_read", "audits.weight_shuffle.chance",
+        "entry", "files", "candidate.form", "candidate.threads", "quality.labels", "raw.reference_alone",
+        "audits.fresh_ratio", "audits.test_files_read", "audits.weight_shuffle.chance",
         *(f"raw.workers.*.{name}" for name in (
             "parent_block_ns", "idle_cpu_ns", "idle_ns", "threads_started", "kept", "kept_mismatches",
         )),

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from leaderboard import StoreError
-from mlperf import listing, submit, tune
+from mlperf import explain, listing, submit, tune
 from mlperf.process import WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
@@ -23,6 +23,7 @@ COMMANDS = {
     "list": listing,
     "submit": submit,
     "tune": tune,
+    "explain": explain,
 }  # fmt: skip
 
 
