@@ -101,6 +101,15 @@ def harness() -> Harness:
     )
 
 
+def code_sha256() -> str:
+    """Hash over the sources that execute a candidate, those of `kernels` and `tinytorch`, whatever their line ends."""
+    digest, root = hashlib.sha256(), PACKAGE.parent
+    for path in sorted(path for package in ("kernels", "tinytorch") for path in (root / package).rglob("*.py")):
+        text = path.read_bytes().replace(b"\r\n", b"\n")
+        digest.update(f"{path.relative_to(root).as_posix()} {len(text)} ".encode() + text)
+    return digest.hexdigest()
+
+
 def git(*arguments: str) -> str | None:
     """What git answers about this package's checkout; None without git, or where it is no checkout."""
     try:

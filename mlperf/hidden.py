@@ -1,8 +1,8 @@
 """Test data that no submitter can have seen: drawn with a secret seed, or withheld and given as a file.
 
-Points and strings are drawn anew from the source of the task's own data. Of pictures there are no more, so those of the
-test part are shown as nobody has seen them: turned, moved and blurred by a little, each by another amount. A text is cut
-at other places. Reference and candidate answer the same, so what is harder for both is no fault of the candidate.
+Points and strings are drawn anew from the source of the task's own data. Of pictures there are no more, so those of
+the test part are shown as nobody has seen them: each turned and moved by another small amount, and with noise. A text
+is cut at other places. Both arms answer the same, so what is harder for both is no fault of the candidate.
 
 Sampling noise: on n hidden samples the candidate may, by luck, answer fewer rightly than the gate asks for. With b
 answers right by the reference alone and c by the candidate alone, their difference has the standard deviation
@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 
 from leaderboard import Quality
-from mlperf.metrics import Metric
 from mlperf.tasks import Task
 from tinytorch import datasets
 from tinytorch.datasets import DataError, Split
@@ -47,7 +46,7 @@ def drawn(task: Task, secret: bytes) -> Hidden:
 
 
 def withheld(task: Task, path: Path) -> Hidden:
-    """Hidden samples from a file: `np.savez(path, x=..., y=...)` in the form of the task's test part. Raises DataError."""
+    """Hidden samples from a file: `np.savez(path, x=..., y=...)`, in the form of the test part. DataError else."""
     data = task.data
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -147,12 +146,10 @@ class Deficit(NamedTuple):
         return self.below > SIGMAS * self.by_luck
 
 
-def deficit(metric: Metric, ref: np.ndarray, opt: np.ndarray, truth: np.ndarray, percent: int) -> tuple[Quality, Deficit]:
-    """The candidate's quality on hidden data, and how it stands to the gate of `percent` of the reference's."""
-    quality = metric.quality(ref, opt, truth)
+def deficit(quality: Quality, ref: np.ndarray, opt: np.ndarray, percent: int) -> Deficit:
+    """How a candidate stands to the gate of `percent` of the reference, from what both told of hidden data."""
     if quality.opt_correct is None or quality.ref_correct is None:
-        limit = (200 - percent) / 100
-        excess = opt - limit * ref
-        return quality, Deficit(float(excess.mean()), float(excess.std(ddof=1)) / math.sqrt(len(excess)))
+        excess = opt - (200 - percent) / 100 * ref
+        return Deficit(float(excess.mean()), float(excess.std(ddof=1)) / math.sqrt(len(excess)))
     below = percent / 100 * quality.ref_correct - quality.opt_correct
-    return quality, Deficit(below, math.sqrt((quality.ref_only or 0) + (quality.opt_only or 0)))
+    return Deficit(below, math.sqrt((quality.ref_only or 0) + (quality.opt_only or 0)))

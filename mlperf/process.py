@@ -36,6 +36,17 @@ class WorkerError(RuntimeError):
     """A worker ended without a result; the text holds its last words."""
 
 
+class Refused(RuntimeError):
+    """A process found a breach of the rules; `code` is the reason's."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+Hear = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+
 @dataclass(frozen=True)
 class Job:
     """One worker's task. `first` is the arm that begins, `seed` orders the queries."""
@@ -74,33 +85,31 @@ def environment(threads: int, hash_seed: int) -> dict[str, str]:
 
 
 def measure(job: Job, position: int = 0, progress: Callable[[], object] = lambda: None) -> Report:
-    """Run a job in a fresh process, the `position`-th of its kind. Raises WorkerError if it fails.
+    """Run a job in a fresh process, the `position`-th of its kind. Raises what `run` does.
 
     `progress()` is called after each pair of blocks and after each tenth of the test set, `steps_of(effort)` times.
-
-    The process and whatever it started are gone when this returns, also after Ctrl-C.
     """
-    with tempfile.TemporaryFile() as last_words:
-        life = stopwatch().start()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlperf.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=last_words,
-            env=environment(job.threads, job.hash_seed),
-            start_new_session=True,
-        )
-        try:
-            found = listen(process, job, life, progress)
-        finally:
-            end(process)
-        if found is None:
-            last_words.seek(0)
-            lines = last_words.read().decode(errors="replace").strip().splitlines()[-STDERR_LINES:]
-            raise WorkerError(
-                "\n".join([f"worker {position} ended without a result (exit code {process.returncode})", *lines])
-            )
-    found["worker"] |= {"pid_order": position, "hash_seed": job.hash_seed}
+    life, timed = stopwatch().start(), stopwatch()
+    cold_start_ns = 0
+
+    def hear(event: dict[str, Any]) -> dict[str, Any] | None:
+        nonlocal cold_start_ns
+        match event["event"]:
+            case "answered":
+                cold_start_ns = life.ns
+            case "ready":
+                timed.start()
+                return {}
+            case "pair" | "asked":
+                progress()
+            case "timed":
+                timed.stop()
+        return None
+
+    found = run("mlperf.worker:work", asdict(job), hear, job.threads, job.hash_seed, f"worker {position}")
+    found["worker"] |= {
+        "pid_order": position, "hash_seed": job.hash_seed, "cold_start_ns": cold_start_ns, "wall_ns": timed.ns
+    }  # fmt: skip
     return Report(**found)
 
 
@@ -109,30 +118,49 @@ def steps_of(effort: Effort) -> int:
     return effort.pairs + 2 * TENTHS
 
 
-def listen(
-    process: subprocess.Popen[bytes], job: Job, life: stopwatch, progress: Callable[[], object]
-) -> dict[str, Any] | None:
-    """Follow a worker to its result; None if it ends without one. `life` runs since it was started."""
+def run(
+    do: str, job: dict[str, Any], hear: Hear, threads: int = 1, hash_seed: int = 0, name: str = "worker"
+) -> dict[str, Any]:
+    """Let a fresh process do something ("module:function") and return what it found.
+
+    `hear` is told each of its events and may answer with a word that the process waits for. Raises Refused where it
+    reports a breach of the rules, WorkerError where it ends without a result. The process and whatever it started are
+    gone when this returns, also after Ctrl-C.
+    """
+    with tempfile.TemporaryFile() as last_words:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlperf.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=last_words,
+            env=environment(threads, hash_seed),
+            start_new_session=True,
+        )
+        try:
+            found = listen(process, {"do": do, **job}, hear)
+        finally:
+            end(process)
+        if found is not None:
+            return found
+        last_words.seek(0)
+        lines = last_words.read().decode(errors="replace").strip().splitlines()[-STDERR_LINES:]
+        raise WorkerError("\n".join([f"{name} ended without a result (exit code {process.returncode})", *lines]))
+
+
+def listen(process: subprocess.Popen[bytes], job: dict[str, Any], hear: Hear) -> dict[str, Any] | None:
+    """Follow a process to its result; None if it ends without one. Raises Refused."""
     assert process.stdin is not None and process.stdout is not None
-    cold_start_ns, timed = 0, stopwatch()
     try:
-        send(process.stdin, asdict(job))
+        send(process.stdin, job)
         for line in process.stdout:
-            message = json.loads(line)
-            match message["event"]:
-                case "answered":
-                    cold_start_ns = life.ns
-                case "ready":
-                    timed.start()
-                    send(process.stdin, {})
-                case "pair" | "asked":
-                    progress()
-                case "timed":
-                    timed.stop()
+            event = json.loads(line)
+            match event["event"]:
                 case "result":
-                    found = message["found"]
-                    found["worker"] |= {"cold_start_ns": cold_start_ns, "wall_ns": timed.ns}
-                    return found
+                    return event["found"]
+                case "refused":
+                    raise Refused(event["code"], event["text"])
+            if (word := hear(event)) is not None:
+                send(process.stdin, word)
     except BrokenPipeError:
         pass
     process.wait()

@@ -5,6 +5,7 @@ The figures are derived and judged by `leaderboard`; what needs more than the fi
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import tempfile
 from collections.abc import Callable, Sequence
@@ -46,6 +47,7 @@ from tinytorch.datasets import SPLIT_SEED
 
 Division = Literal["closed", "open", "practice"]
 FACTORY = "mlperf.candidate:pair"
+CANDIDATE = "candidate.safetensors"  # what travels with a submission that a recipe made
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def run_workers(
     entry: Entry, state: pipeline.State, seeds: Seeds, folder: Path, progress: Callable[[], object]
 ) -> list[Report]:
     """Measure the candidate in fresh processes, one after another. `progress()` is called as `process.measure` does."""
-    candidate, samples = folder / "candidate.safetensors", folder / "samples.npz"
+    candidate, samples = folder / CANDIDATE, folder / "samples.npz"
     weights.save(state.model, candidate)
     np.savez(samples, x=entry.task.data.x_test, y=entry.task.data.y_test)
     arguments = {
@@ -145,21 +147,64 @@ def nonzero(model: Layer) -> int:
     return sum(int(np.count_nonzero(parameter.data)) for parameter in model.parameters())
 
 
+def task_record(task: Task) -> TaskRecord:
+    """What has to be solved, as a submission states it."""
+    return TaskRecord(
+        dataset=", ".join(filter(None, [task.dataset, task.copy])),
+        dataset_sha256=task.data_sha256,
+        n_test=len(task.data.y_test),
+        metric=task.metric.name,
+        higher_is_better=task.metric.higher_is_better,
+        quality_floor=task.floor,
+        split_seed=SPLIT_SEED if task.dataset.startswith("digits") else None,
+        output_tokens=task.answering.output_tokens,
+    )
+
+
+def reference_record(task: Task) -> Reference:
+    """The yard-stick at hand, as a submission states it."""
+    model, example = task.reference(), task.answering.queries(task.data.x_train[:1])[0]
+    return Reference(
+        id=f"{task.name}-numpy-eager",
+        checkpoint_sha256=weights.sha256(task.checkpoint),
+        code_sha256=tasks.reference_code_sha256(),
+        n_params=parameters(model),
+        bytes=task.checkpoint.stat().st_size,
+        flops=query_flops(model, task.answering.observable(model, "eager"), example),
+    )
+
+
+def raw_of(reports: Sequence[Report]) -> Raw:
+    """Everything the clock said, in all workers."""
+    return Raw(
+        workers=tuple(Worker(**report.worker) for report in reports),
+        queries=Queries(
+            ref_ns=tuple(ns for report in reports for ns in report.queries["ref_ns"]),
+            opt_ns=tuple(ns for report in reports for ns in report.queries["opt_ns"]),
+            trace_sha256=sha256_of([report.trace for report in reports]),
+        ),
+        calibration_kernel_ns=min(report.calibration_kernel_ns for report in reports),
+    )
+
+
 def submit(
     entry: Entry,
     state: pipeline.State,
     rows: Sequence[pipeline.Row],
     load_1m: float | None,
     progress: Callable[[], object],
-) -> Submission:
-    """Measure a candidate that the pipeline made, and seal the result. Nothing is written to the leaderboard."""
+) -> tuple[Submission, dict[str, bytes]]:
+    """Measure a candidate that the pipeline made, and seal the result: with the files that travel with it.
+
+    Nothing is written to the leaderboard.
+    """
     task, reference, seeds = entry.task, entry.task.reference(), seeds_of(entry)
     with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
         folder = Path(name)
         reports = run_workers(entry, state, seeds, folder, progress)
-        candidate = folder / "candidate.safetensors"
-        candidate_bytes, candidate_sha256 = candidate.stat().st_size, weights.sha256(candidate)
+        files = {CANDIDATE: (folder / CANDIDATE).read_bytes()}
     pools, example = reports[0].pools, task.answering.queries(task.data.x_train[:1])[0]
+    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     measured = Measured(
         benchmark_version=task.version,
         created_utc=utc_now(),
@@ -168,47 +213,27 @@ def submit(
         thread_policy="t1" if entry.threads == 1 else "tN",
         threads=entry.threads,
         model=task.name,
-        task=TaskRecord(
-            dataset=", ".join(filter(None, [task.dataset, task.copy])),
-            dataset_sha256=task.data_sha256,
-            n_test=len(task.data.y_test),
-            metric=task.metric.name,
-            higher_is_better=task.metric.higher_is_better,
-            quality_floor=task.floor,
-            split_seed=SPLIT_SEED if task.dataset.startswith("digits") else None,
-            output_tokens=task.answering.output_tokens,
-        ),
-        reference=Reference(
-            id=f"{task.name}-numpy-eager",
-            checkpoint_sha256=weights.sha256(task.checkpoint),
-            code_sha256=tasks.reference_code_sha256(),
-            n_params=parameters(reference),
-            bytes=task.checkpoint.stat().st_size,
-            flops=query_flops(reference, task.answering.observable(reference, "eager"), example),
-        ),
+        task=task_record(task),
+        reference=reference_record(task),
         candidate=Candidate(
-            checkpoint_sha256=candidate_sha256,
+            checkpoint_sha256=hashes[CANDIDATE],
+            code_sha256=environment.code_sha256(),
             nonzero_params=nonzero(state.model),
-            bytes_stored=candidate_bytes,
+            bytes_stored=len(files[CANDIDATE]),
             flops=query_flops(state.model, task.answering.observable(state.model, state.form), example),
             weight_dtypes=dtypes_of(state.model),
             retrained=state.retrained,
             pruned=nonzero(state.model) < nonzero(reference) and entry.recipe.prune.enabled,
+            form=state.form,
+            threads=state.threads,
         ),
         pipeline=tuple(map(stage_of, rows)),
         harness=environment.harness(),
         seeds=seeds,
         env=environment.capture(pools, entry.threads, load_1m),
-        raw=Raw(
-            workers=tuple(Worker(**report.worker) for report in reports),
-            queries=Queries(
-                ref_ns=tuple(ns for report in reports for ns in report.queries["ref_ns"]),
-                opt_ns=tuple(ns for report in reports for ns in report.queries["opt_ns"]),
-                trace_sha256=sha256_of([report.trace for report in reports]),
-            ),
-            calibration_kernel_ns=min(report.calibration_kernel_ns for report in reports),
-        ),
+        raw=raw_of(reports),
         quality=quality_of(reports, task.metric, task.data.y_test),
         generation=generation_of(reports, task.answering.output_tokens),
+        files=hashes,
     )
-    return finalise(measured, list(pin_reasons(task)))
+    return finalise(measured, list(pin_reasons(task))), files

@@ -96,8 +96,8 @@ def run(options: argparse.Namespace) -> int:
 
         state, rows = pipeline.run(entry.task, entry.recipe, entry.threads, done, part)
     with phase("measure", entry.effort.workers * steps_of(entry.effort), "step") as bar:
-        submission = submit(entry, state, rows, load_1m, lambda: bar.update())
-    path = write(submission, directory)
+        submission, files = submit(entry, state, rows, load_1m, lambda: bar.update())
+    path = write(submission, directory, files)
     quality, reference = submission.quality, submission.reference
     if state.layers:
         print(f"\nThe reference, layer by layer\n\n{report.profile_table(state.layers)}")

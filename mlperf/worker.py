@@ -1,11 +1,11 @@
 """What a fresh process does that measures one pair of arms: `python -m mlperf.worker`, started by `process.py`.
 
-The parent sends the job; the worker reports `answered` (first answer of the candidate), `ready`, then waits for the
-parent's word to begin, reports `pair` after each pair of blocks, `timed`, `asked` after each tenth of the test set that
-an arm answered, and last `result`; all as JSON, one object a line. So the parent's clock surrounds all timed blocks.
-What arms print goes to stderr and cannot be mistaken for a report.
+The parent sends a job; it names the function that does it, mostly `work`. That one reports `answered` (first answer of
+the candidate), `ready`, then waits for the parent's word to begin, reports `pair` after each pair of blocks, `timed`,
+`asked` after each tenth of the test set that an arm answered, and last `result`; all as JSON, one object a line. So the
+parent's clock surrounds all timed blocks. What arms print goes to stderr and cannot be mistaken for a report.
 
-A job names a factory, "module:function"; what it returns decides what is measured.
+A job of `work` names a factory, "module:function"; what it returns decides what is measured.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ from mlperf.harness import PROMPTS_PER_WORKER, Arm, Effort, Progress, answers, c
 from profiler.samples import Runner
 
 TENTHS = 10
+
+
+class Refusal(Exception):
+    """What is asked breaks a rule; the parent gets the rule's code and the text, and raises `Refused`."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Pair(NamedTuple):
@@ -48,14 +56,15 @@ def send(stream: IO[bytes], message: dict[str, Any]) -> None:
     stream.flush()
 
 
-def resolve(factory: str) -> Callable[..., Pair]:
-    module, _, name = factory.partition(":")
+def resolve(name: str) -> Callable[..., Any]:
+    """The function that "module:function" names."""
+    module, _, name = name.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def work(job: dict[str, Any], report: Callable[..., None], wait: Callable[[], None]) -> dict[str, Any]:
     """Do a job: `report(event)` tells the parent, `wait()` waits for its word. Returns a Report's fields."""
-    pair = resolve(job["factory"])(**job["arguments"])
+    pair: Pair = resolve(job["factory"])(**job["arguments"])
     effort = Effort(**job["effort"])
     answers(pair.opt, pair.samples[:1])
     report("answered")
@@ -142,9 +151,14 @@ def main() -> None:
         if not sys.stdin.readline():
             raise SystemExit("worker: the parent is gone")
 
-    found = work(job, lambda event: send(channel, {"event": event}), wait)
-    send(channel, {"event": "result", "found": found})
+    try:
+        found = resolve(job["do"])(job, lambda event: send(channel, {"event": event}), wait)
+        send(channel, {"event": "result", "found": found})
+    except Refusal as refusal:
+        send(channel, {"event": "refused", "code": refusal.code, "text": str(refusal)})
 
 
 if __name__ == "__main__":
-    main()
+    from mlperf import worker  # by the name under which jobs find it, so that nothing here is there twice
+
+    worker.main()

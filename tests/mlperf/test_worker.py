@@ -120,7 +120,7 @@ def test_a_worker_whose_parent_is_gone_ends():
     watchdog = threading.Timer(30, process.kill)
     watchdog.start()
     try:
-        parent.send(process.stdin, parent.asdict(job("plain")))
+        parent.send(process.stdin, {"do": "mlperf.worker:work", **parent.asdict(job("plain"))})
         assert any(b"ready" in line for line in process.stdout)
         process.stdin.close()
         assert process.wait() == 1
