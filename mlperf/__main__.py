@@ -11,7 +11,13 @@ import sys
 from collections.abc import Sequence
 
 from leaderboard import StoreError
-from mlperf import explain, keygen, listing, submit, tune
+from mlperf import (
+    explain,
+    keygen,
+    listing,
+    submit,
+    tune,
+)
 from mlperf.process import WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
@@ -20,12 +26,12 @@ from tinytorch.datasets import DataError
 
 # Each command is a file; what such a file holds says mlperf.terminal.
 COMMANDS = {
-    "keygen": keygen,
     "list": listing,
     "submit": submit,
     "tune": tune,
     "explain": explain,
-}  # fmt: skip
+    "keygen": keygen,
+}
 
 
 def parser() -> argparse.ArgumentParser:
