@@ -17,14 +17,13 @@ from typing import Any
 import psutil
 
 from leaderboard import Blas, Env, Harness, Timer
-from mlperf import __version__
+from mlperf import __version__, cgroup
 from mlperf.process import THREAD_VARIABLES, environment
 from profiler import machine, samples
 from profiler.machine import read
 
 PACKAGE = Path(__file__).parent
 CLOCK = {f"profiler/{name}": PACKAGE.parent / "profiler" / name for name in ("samples.py", "doubts.py")}
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def capture(pools: Mapping[str, Any], threads: int, load_1m: float | None) -> Env:
@@ -45,7 +44,7 @@ def capture(pools: Mapping[str, Any], threads: int, load_1m: float | None) -> En
         cpu_flags_sha256=hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest() if flags else None,
         physical_cores=psutil.cpu_count(logical=False),
         affinity_n=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        cgroup_quota=cgroup_quota(),
+        cgroup_quota=cgroup.cpu_quota(),
         governor=read(machine.CPU_FOLDER / "cpu0/cpufreq/scaling_governor"),
         turbo=turbo(),
         on_mains=battery.power_plugged if battery else None,
@@ -62,12 +61,6 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def cgroup_quota() -> float | None:
-    """CPUs that the container may use; None where there is no limit or no cgroup (version 2)."""
-    quota, _, period = (read(CGROUP_QUOTA) or "max").partition(" ")
-    return None if quota == "max" else int(quota) / int(period)
 
 
 def turbo() -> bool | None:
