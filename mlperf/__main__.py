@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from leaderboard import StoreError
 from mlperf import (
+    doctor,
     explain,
     keygen,
     listing,
@@ -29,6 +30,7 @@ COMMANDS = {
     "list": listing,
     "submit": submit,
     "tune": tune,
+    "doctor": doctor,
     "explain": explain,
     "keygen": keygen,
 }

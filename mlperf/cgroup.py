@@ -5,6 +5,7 @@ A group's quota holds for all groups within it, so the smallest on the way up is
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +18,11 @@ MINE = Path("/proc/self/cgroup")
 def cpu_quota() -> float | None:
     """CPUs that this process may keep busy; None where there is no limit, or no control groups to ask."""
     return min(_quotas(), default=None)
+
+
+def is_told() -> bool:
+    """Does the system say in which groups this process is, or have none?"""
+    return read(MINE) is not None or not sys.platform.startswith("linux")
 
 
 def _quotas() -> Iterator[float]:

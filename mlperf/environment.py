@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,6 @@ def capture(pools: Mapping[str, Any], threads: int, load_1m: float | None) -> En
     """A submission's environment. `pools`: what a worker told of its threads; `load_1m` was read before the run."""
     cpu = machine.cpu_info()
     flags = cpu.get("flags") or cpu.get("Features")
-    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     return Env(
         os=platform.platform(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
@@ -47,7 +47,7 @@ def capture(pools: Mapping[str, Any], threads: int, load_1m: float | None) -> En
         cgroup_quota=cgroup.cpu_quota(),
         governor=read(machine.CPU_FOLDER / "cpu0/cpufreq/scaling_governor"),
         turbo=turbo(),
-        on_mains=battery.power_plugged if battery else None,
+        on_mains=on_mains(),
         load_1m=load_1m,
         mem_total_bytes=psutil.virtual_memory().total,
         virtualised="hypervisor" in flags.split() if flags else None,
@@ -61,6 +61,14 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def on_mains() -> bool | None:
+    """Whether the machine is plugged in; None where it has no battery, as far as the system tells."""
+    with suppress(AttributeError, OSError, NotImplementedError, RuntimeError):  # what psutil raises on rarer systems
+        battery = psutil.sensors_battery()
+        return battery.power_plugged if battery else None
+    return None
 
 
 def turbo() -> bool | None:

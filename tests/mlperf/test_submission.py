@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlperf import cgroup, environment, submission, tasks
+from mlperf import cgroup, environment, submission, tasks, worker
 from mlperf.metrics import sha256_of
 from mlperf.pins import pin_reasons
 from mlperf.process import Report
@@ -93,11 +93,7 @@ def test_order_schedule_and_audit_are_drawn_anew_and_the_data_seed_is_the_recipe
     assert len({first.order, first.schedule, first.audit}) == 3
 
 
-POOLS = {
-    "blas": {"vendor": None, "version": None, "threads": None},
-    "numba_threads": None,
-    "numba_threading_layer": None,
-}
+POOLS = worker.NO_POOLS
 
 
 def test_environment_is_captured_or_null():
