@@ -33,6 +33,7 @@ from leaderboard import (
 )
 from leaderboard import Task as TaskRecord
 from mlperf import environment, pipeline, tasks
+from mlperf.answering import Form
 from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
@@ -75,24 +76,44 @@ def seeds_of(entry: Entry) -> Seeds:
 def run_workers(
     entry: Entry, state: pipeline.State, seeds: Seeds, folder: Path, progress: Callable[[], object]
 ) -> list[Report]:
-    """Measure the candidate in fresh processes, one after another. `progress()` is called as `process.measure` does."""
-    candidate, samples = folder / CANDIDATE, folder / "samples.npz"
+    """Measure the candidate in fresh processes. `progress()` is called as `process.measure` does."""
+    candidate = folder / CANDIDATE
     weights.save(state.model, candidate)
-    np.savez(samples, x=entry.task.data.x_test, y=entry.task.data.y_test)
-    arguments = {
-        "task": entry.task.name,
+    samples = write_samples(folder / "samples.npz", entry.task.data.x_test, entry.task.data.y_test)
+    arguments = arguments_of(entry.task, candidate, state.form, state.threads, samples, entry.threads)
+    return ask_workers(arguments, entry.effort, entry.threads, seeds, progress)
+
+
+def write_samples(path: Path, x: np.ndarray, y: np.ndarray) -> Path:
+    """Samples as workers read them."""
+    np.savez(path, x=x, y=y)
+    return path
+
+
+def arguments_of(
+    task: Task, candidate: Path, form: Form, candidate_threads: int, samples: Path, threads: int
+) -> dict[str, Any]:
+    """What the factory of a worker is told."""
+    return {
+        "task": task.name,
         "candidate": str(candidate),
         "candidate_sha256": weights.sha256(candidate),
-        "form": state.form,
+        "form": form,
         "samples": str(samples),
-        "threads": entry.threads,
-        "candidate_threads": state.threads,
+        "threads": threads,
+        "candidate_threads": candidate_threads,
     }
+
+
+def ask_workers(
+    arguments: dict[str, Any], effort: Effort, threads: int, seeds: Seeds, progress: Callable[[], object]
+) -> list[Report]:
+    """Reports of workers that run one after another: `seeds` orders the queries and says which arm begins."""
     coin = np.random.default_rng(seeds.schedule)
     reports = []
-    for position in range(entry.effort.workers):
+    for position in range(effort.workers):
         first: Side = "ref" if coin.integers(2) else "opt"
-        job = Job(FACTORY, arguments, entry.effort, entry.threads, (seeds.order or 0) + position, first)
+        job = Job(FACTORY, arguments, effort, threads, (seeds.order or 0) + position, first)
         reports.append(measure(job, position, progress))
     return reports
 
