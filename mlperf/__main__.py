@@ -18,6 +18,7 @@ from mlperf import (
     listing,
     submit,
     tune,
+    verify,
 )
 from mlperf.process import WorkerError
 from mlperf.recipe import RecipeError
@@ -33,6 +34,7 @@ COMMANDS = {
     "doctor": doctor,
     "explain": explain,
     "keygen": keygen,
+    "verify": verify,
 }
 
 
