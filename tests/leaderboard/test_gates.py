@@ -233,7 +233,7 @@ def test_a_block_is_as_long_as_the_parent_saw_it(alter, factor):
 
     (reason,) = judge(alter({"raw.workers.2": seen})).reasons
     assert (reason.code, reason.measured) == ("CLOCK_INCONSISTENT", pytest.approx(factor, rel=0.01))
-    assert "within 2% + 1000000 ns" in reason.required
+    assert "within 1% + 500000 ns" in reason.required
 
 
 def test_a_late_message_now_and_then_is_no_fault(alter):
