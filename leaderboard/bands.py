@@ -54,7 +54,7 @@ SHUFFLED_TIME = Band(1.10, 1.20)  # a query with shuffled weights by one with th
 STANDARD_ERRORS = 3  # by so many may shuffled weights do better than chance
 
 # The parent's view of a block may differ by this share of it and by this time: two messages between processes, and
-# waking up. In blocks of 40 ms the middle of 60 differed by 75 to 90 us, even with both CPUs busy; a single one by 3 ms.
+# waking up. In blocks of 40 ms the middle of 60 differed by 75 to 90 us, even on busy CPUs, a single one by 3 ms.
 CLOCK_SHARE = 0.01
 CLOCK_NS = 500_000
 IDLE_CPU_SHARE = 0.10  # of a pause in which nobody was asked anything, so much may be computed; falling asleep: 0.015
