@@ -194,7 +194,9 @@ def harness_modified(measured: Measured) -> Finding | None:
 @since("1.2.0")
 def calibration_leak(measured: Measured) -> Finding | None:
     """Making the candidate, its calibration and its training, reads no test data."""
-    read = () if measured.audits is None else measured.audits.test_files_read or ()
+    read = None if measured.audits is None else measured.audits.test_files_read
+    if read is None and measured.entry is not None:
+        return audit_missing(measured, "what an entry's code reads is watched")
     if not read:
         return None
     shown = ", ".join(read[:5]) + (f" and {len(read) - 5} more" if len(read) > 5 else "")
