@@ -13,7 +13,7 @@ from tqdm import tqdm
 from leaderboard.crew import prove_many
 from leaderboard.proof import read
 from leaderboard.proven import Proven, recall, remember
-from leaderboard.row import Row
+from leaderboard.standing import Standing
 from leaderboard.store import Problem, assemble, default_directory, found_in, uncollected
 
 LEAST = 100  # files; fewer are proven in no time and leave no trace in the cache
@@ -22,7 +22,7 @@ LEAST = 100  # files; fewer are proven in no time and leave no trace in the cach
 class Listing(NamedTuple):
     """Rows ordered by id, problems ordered by path."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Standing, ...]
     problems: tuple[Problem, ...]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from leaderboard import crew, listing, load_all, proven, write
 from leaderboard.listing import list_all
-from leaderboard.row import Row
+from leaderboard.standing import Standing
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def proofs(monkeypatch):
 
 def same_as_load_all(directory):
     loaded, listed = load_all(directory), list_all(directory)
-    assert listed.rows == tuple(map(Row.of, loaded.submissions))
+    assert listed.rows == tuple(map(Standing.of, loaded.submissions))
     assert listed.problems == loaded.problems
     return True
 
