@@ -39,12 +39,15 @@ def once_per_object(figure: Callable[[Asked], Answer]) -> Callable[[Asked], Answ
     return remembered
 
 
+def log_ratios(blocks: Blocks) -> Iterator[float]:
+    """ln(reference time per query / candidate time per query) of each pair, in the order in which they ran."""
+    for ref, opt in zip(blocks.ref_block_ns, blocks.opt_block_ns):
+        yield math.log((ref * blocks.inner_opt) / (opt * blocks.inner_ref))
+
+
 def pair_median(blocks: Blocks) -> float:
-    """Median over the pairs of ln(reference time per query / candidate time per query)."""
-    return median(
-        math.log((ref * blocks.inner_opt) / (opt * blocks.inner_ref))
-        for ref, opt in zip(blocks.ref_block_ns, blocks.opt_block_ns)
-    )
+    """Median over the pairs of `log_ratios`."""
+    return median(log_ratios(blocks))
 
 
 @once_per_object

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from mlperf import environment, submission, tasks
+from mlperf.contestant import dtypes_of
 from mlperf.metrics import sha256_of
 from mlperf.pins import pin_reasons
 from mlperf.process import Report
-from mlperf.submission import Entry, dtypes_of, generation_of, quality_of
+from mlperf.submission import Entry, generation_of, quality_of
 from profiler import machine
 from tinytorch import models
 from tinytorch.perf.compression import magnitude_prune
