@@ -6,7 +6,7 @@ one with probability 2^-5, so `ratio_lo` is a one-sided 96.9 % bound without any
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, wraps
 from statistics import median
 from typing import TypeVar
