@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from leaderboard.brief import Brief
 from leaderboard.crew import prove_many
 from leaderboard.proof import read
 from leaderboard.proven import Proven, recall, remember
+from leaderboard.standing import Standing
 from leaderboard.store import Problem, assemble, default_directory, found_in, uncollected
 
 LEAST = 100  # files; fewer are proven in no time and leave no trace in the cache
@@ -22,7 +22,7 @@ LEAST = 100  # files; fewer are proven in no time and leave no trace in the cach
 class Listing(NamedTuple):
     """Rows ordered by id, problems ordered by path."""
 
-    rows: tuple[Brief, ...]
+    rows: tuple[Standing, ...]
     problems: tuple[Problem, ...]
 
 

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import pydantic
 
 from leaderboard.atomic import remove_stale, write_atomically
-from leaderboard.brief import Brief
 from leaderboard.proof import Faults, prove
+from leaderboard.standing import Standing
 from leaderboard.travelling import open_regular
 
 LARGEST_CACHE = 2**28  # bytes; a row has about 700
@@ -28,14 +28,14 @@ LARGEST_CACHE = 2**28  # bytes; a row has about 700
 class Proven(NamedTuple):
     """What some bytes come to: a row, or None and every (code, reason) against them."""
 
-    row: Brief | None
+    row: Standing | None
     faults: Faults
 
 
 def proven(data: bytes) -> Proven:
     """Prove the bytes of a file, now."""
     submission, faults = prove(data)
-    return Proven(None if submission is None else Brief.of(submission), faults)
+    return Proven(None if submission is None else Standing.of(submission), faults)
 
 
 def recall(directory: Path) -> dict[str, Proven]:
@@ -67,7 +67,7 @@ def from_values(values: list) -> Proven:
     """The inverse of writing one as JSON. Raises TypeError or ValueError if it is none."""
     row, faults = values
     if row is not None:
-        row = Brief(*row)
+        row = Standing(*row)
         row = row._replace(reasons=tuple((code, severity) for code, severity in row.reasons))
     return Proven(row, [(code, reason) for code, reason in faults])
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from leaderboard import crew, listing, load_all, proven, write
-from leaderboard.brief import Brief
 from leaderboard.listing import list_all
+from leaderboard.standing import Standing
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def proofs(monkeypatch):
 
 def same_as_load_all(directory):
     loaded, listed = load_all(directory), list_all(directory)
-    assert listed.rows == tuple(map(Brief.of, loaded.submissions))
+    assert listed.rows == tuple(map(Standing.of, loaded.submissions))
     assert listed.problems == loaded.problems
     return True
 

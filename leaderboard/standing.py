@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 from leaderboard.schema import Submission
 
 
-class Brief(NamedTuple):
+class Standing(NamedTuple):
     """Figures as in the submission; `reasons` are (code, severity)."""
 
     submission_id: str
