@@ -16,7 +16,7 @@ from leaderboard.gates import GATES
 from leaderboard.ranking import Board, boards
 from leaderboard.rules import code_of
 from leaderboard.schema import Submission
-from leaderboard.site import pareto, progress, times, views
+from leaderboard.site import details, pareto, progress, views
 from leaderboard.site.folder import replacing
 from leaderboard.site.pages import HERE, STATIC, environment, render
 from leaderboard.store import Loaded
@@ -85,7 +85,7 @@ def _pages(
     with_page: set[str],
 ) -> Iterator[tuple[str, str]]:
     """(path, text) of every page, the first page first."""
-    templates = environment()
+    templates, meanings = environment(), rules()
     everyone = loaded.submissions
     common = {
         "count": len(everyone),
@@ -101,7 +101,7 @@ def _pages(
     yield "pareto.html", render(templates, "pareto.html", "", plots=_frontiers(everyone, with_page), **common)
     yield "progress.html", render(templates, "progress.html", "", plots=_histories(ranked, with_page), **common)
     yield "score.html", render(
-        templates, "score.html", "", rules=rules(), protocols=PROTOCOLS, tiers=QUALITY_TIERS, **common
+        templates, "score.html", "", rules=meanings, protocols=PROTOCOLS, tiers=QUALITY_TIERS, **common
     )
     for board, table in zip(ranked, short):
         if table.more:
@@ -110,14 +110,10 @@ def _pages(
         for entry in board.entries:
             one = entry.submission
             if one.submission_id in with_page:
+                values = details.values_of(entry, table, records)
                 yield views.page_of(one), render(
-                    templates, "submission.html", "../", one=one, entry=entry, table=table,
-                    row=views.row_of(entry, records, True), stages=views.stages_of(one), rules=rules(),
-                    queries=times.queries(one), ratios=times.ratios(one), env=views.facts_of(one.env),
-                    harness=views.facts_of(one.harness), seeds=views.facts_of(one.seeds),
-                    candidate=views.facts_of(one.candidate), commands=views.commands_of(one),
-                    records=records.get(one.submission_id, ()), **common,
-                )  # fmt: skip
+                    templates, "submission.html", "../", **values, rules=meanings, **common
+                )
 
 
 class Plot(NamedTuple):

@@ -80,9 +80,12 @@ def markup(figure: Figure, name: str, told: str, links: dict[str, str] | None = 
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
     text = re.sub(r"font-family: [^;\"]*;?", "", text)
     text = re.sub(r" *\n *", "\n", text).replace("\n\"", '"')
-    for address, title in (links or {}).items():
-        named = f'<a href="{address}" aria-label="{escape(title)}"><title>{escape(title)}</title>'
-        text = text.replace(f'<a xlink:href="{address}">', named)
+    titles = {address: escape(title) for address, title in (links or {}).items()}
+    text = re.sub(
+        r'<a xlink:href="([^"]*)"[^>]*>',
+        lambda found: f'<a href="{found[1]}" aria-label="{titles[found[1]]}"><title>{titles[found[1]]}</title>',
+        text,
+    ).replace("xlink:href=", "href=")
     width, height = (72 * inches for inches in figure.get_size_inches())
     role = "group" if links else "img"  # links within an image could not be reached
     opening = f'<svg class="plot" role="{role}" aria-label="{escape(told)}" viewBox="0 0 {width:g} {height:g}" '
