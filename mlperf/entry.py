@@ -21,6 +21,7 @@ from numba.core import event
 from kernels.threads import set_num_threads
 from mlperf import source, tasks
 from mlperf.candidate import Compilations
+from mlperf.contestant import CANDIDATE, dtypes_of, nonzero
 from mlperf.context import Context, Kept, Optimised
 from mlperf.costs import query_flops
 from mlperf.harness import Arm, answers
@@ -85,13 +86,12 @@ def arm_of(optimised: Callable[[np.ndarray], Any]) -> Arm:
     return Arm(optimised, stream=getattr(optimised, "stream", None), forced=getattr(optimised, "forced", None))
 
 
-def digest(model: Layer | None, folder: Path) -> tuple[str | None, int]:
-    """sha256 and bytes of the file that a network's weights make."""
+def digest(model: Layer | None, folder: Path) -> str | None:
+    """The sha256 of the file that a network's weights make, which is left in the folder."""
     if model is None:
-        return None, 0
-    path = folder / "model.safetensors"
-    size = weights.save(model, path)
-    return weights.sha256(path), size
+        return None
+    weights.save(model, folder / CANDIDATE)
+    return weights.sha256(folder / CANDIDATE)
 
 
 # -- jobs of `worker.py` -----------------------------------------------------------------------------------------------
@@ -112,20 +112,18 @@ def build(job: dict[str, Any], report: Callable[[str], None], wait: Callable[[],
         example = task.answering.queries(np.load(Path(job["training"], "x.npy"), mmap_mode="r")[:1])[0]
         check(task, arm_of(optimised), example)
     model = model_of(optimised)
-    model_sha256, model_bytes = digest(model, folder)
+    model_sha256 = digest(model, folder)
     facts = {
         "model_sha256": model_sha256,
-        "model_bytes": model_bytes,
+        "staged": type(optimised) is Optimised,
         "kept": kept.used,
         "note": getattr(optimised, "note", "") or "",
         "test_files_read": sorted(seen),
-        "nonzero": None if model is None else sum(int(np.count_nonzero(p.data)) for p in model.parameters()),
+        "nonzero": None if model is None else nonzero(model),
         "dtypes": [],
         "flops": None,
     }
     if model is not None:
-        from mlperf.submission import dtypes_of
-
         facts["dtypes"] = dtypes_of(model)
         with contextlib.suppress(Exception):  # a network that does not run by itself tells no FLOPs
             facts["flops"] = query_flops(model, task.answering.observable(model, "eager"), example)
@@ -204,7 +202,7 @@ def pair(
     except EntryError as error:
         raise Refusal("ENTRY", str(error)) from None
     model = model_of(optimised)
-    if shuffle is None and digest(model, store.parent)[0] != model_sha256:
+    if shuffle is None and digest(model, store.parent) != model_sha256:
         raise Refusal(
             "ENTRY",
             "optimize made other weights than when the entry was built; make what is random or trained by "

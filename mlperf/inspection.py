@@ -13,8 +13,9 @@ from typing import NamedTuple
 from leaderboard import Measured, Submission, travelling
 from leaderboard.verification import Check
 from mlperf import environment
+from mlperf.contestant import CANDIDATE
 from mlperf.pins import file_reasons
-from mlperf.submission import CANDIDATE, reference_record, task_record
+from mlperf.submission import reference_record, task_record
 from mlperf.tasks import Task
 
 TOLD = 4  # of what differs, so many are named

@@ -35,10 +35,11 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric(ABC):
-    """`name` is what tables say."""
+    """`name` is what tables say; only an arm's logits are judged where it is asked, with the truth beside it."""
 
     name: str
     higher_is_better: ClassVar[bool]
+    needs_truth: ClassVar[bool] = False
 
     @abstractmethod
     def told(
@@ -112,6 +113,7 @@ class MeanLoss(Metric):
     """
 
     higher_is_better = False
+    needs_truth = True
 
     def told(
         self, arm: Arm, samples: Sequence[np.ndarray], texts: np.ndarray, truth: np.ndarray, progress: Progress = unseen

@@ -18,13 +18,12 @@ import numpy as np
 
 from leaderboard import Measured, Quality, Seeds, utc_now
 from mlperf import environment, hidden
+from mlperf.contestant import CANDIDATE, from_file
 from mlperf.harness import PRACTICE, RANKED, Effort
 from mlperf.hidden import Deficit, Hidden
 from mlperf.inspection import Subject
 from mlperf.process import steps_of
 from mlperf.submission import (
-    CANDIDATE,
-    arguments_of,
     ask_workers,
     generation_of,
     quality_of,
@@ -89,14 +88,12 @@ def replay(
     assert candidate.form is not None and candidate.form != "entry" and candidate.threads is not None
     with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
         folder = Path(name)
-        public = write_samples(folder / "samples.npz", task.data.x_test, task.data.y_test)
-        new = write_samples(folder / "hidden.npz", unseen.x, unseen.y)
+        public = write_samples(folder / "samples.npz", task, task.data.x_test, task.data.y_test)
+        new = write_samples(folder / "hidden.npz", task, unseen.x, unseen.y)
         weights, form, threads = subject.folder / CANDIDATE, candidate.form, submission.threads
-        arguments = [
-            arguments_of(task, weights, form, candidate.threads, samples, threads) for samples in (public, new)
-        ]
-        reports = ask_workers(arguments[0], effort_of(submission), threads, seeds, progress)
-        (asked,) = ask_workers(arguments[1], ASKED, threads, seeds, progress)
+        making = from_file(task, weights, form, candidate.threads, threads)
+        reports = ask_workers(making, public, effort_of(submission), threads, seeds, progress)
+        (asked,) = ask_workers(making, new, ASKED, threads, seeds, progress)
     observed = {
         "created_utc": utc_now(),
         "seeds": seeds,

@@ -11,6 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from leaderboard import Quality, Submission
+from leaderboard.verification import Check
 from mlperf import sources
 from mlperf.costs import LayerCost
 from mlperf.metrics import Score
@@ -88,6 +89,20 @@ def waterfall(rows: Sequence[Row], reference: tuple[Score, int, int]) -> str:
     return tabulate(table, headers, colalign=("left", *["right"] * 5, "left"), disable_numparse=True)
 
 
+def entry_waterfall(submission: Submission, reference: tuple[Score, int, int]) -> str:
+    """Two lines: the reference, and what an entry made of it."""
+    score, size, flops = reference
+    quality, candidate = submission.quality, submission.candidate
+    own = Score(quality.value, quality.n, quality.opt_correct)
+    computed = "-" if candidate.flops is None else f"{candidate.flops:,}"
+    table = [
+        ("reference", "1.00x", str(score), f"{size:,}", f"{flops:,}"),
+        ("entry", times(submission.derived.ratio), str(own), f"{candidate.bytes_stored:,}", computed),
+    ]
+    headers = ("stage", "ratio", "loss" if score.correct is None else "correct", "bytes", "FLOPs")
+    return tabulate(table, headers, colalign=("left", *["right"] * 4), disable_numparse=True)
+
+
 def cells(outcome: Outcome, log_ratio: float, log_step: float) -> tuple[str, ...]:
     """A measured stage; a step below 1 made it slower and is marked."""
     factor = times(math.exp(log_step))
@@ -106,16 +121,27 @@ def verdict(submission: Submission) -> str:
     lines: list[str] = [validity.status]
     for reason in sorted(validity.reasons, key=lambda reason: reason.severity):
         mark = "INVALID" if reason.severity == "invalid" else "warning"
-        measured = f"{reason.measured:.4g}" if isinstance(reason.measured, float) else reason.measured
-        lines.append(f"  {mark} {reason.code}: {measured}, required {reason.required}; {reason.hint}")
+        lines.append(f"  {mark} {reason.code}: {shown(reason.measured)}, required {reason.required}; {reason.hint}")
     return "\n".join(lines)
 
 
-def last_line(submission: Submission, path: Path) -> str:
+def checks_table(checks: Sequence[Check]) -> str:
+    """What a verification compared, a line each; what failed comes first."""
+    marks = {True: "passed", False: "FAILED", None: "told"}
+    order = sorted(checks, key=lambda check: (False, None, True).index(check.passed))
+    rows = [(marks[check.passed], check.code, shown(check.measured), check.required) for check in order]
+    return tabulate(rows, ("", "check", "found", "required"), disable_numparse=True, maxcolwidths=[None, None, 50, 60])
+
+
+def shown(measured: float | str) -> str:
+    return f"{measured:.4g}" if isinstance(measured, float) else str(measured)
+
+
+def last_line(submission: Submission, path: Path | None) -> str:
     """One compact JSON object with what a program wants to know."""
     derived = submission.derived
     content: dict[str, Any] = {
-        "submission": str(path),
+        "submission": None if path is None else str(path),
         "id": submission.submission_id,
         "model": submission.model,
         "division": submission.division,

@@ -1,13 +1,11 @@
-"""From a task and a recipe to a sealed submission: pipeline, workers, and everything that belongs into the file.
+"""From a contestant to a sealed submission: workers, and everything that belongs into the file.
 
 The figures are derived and judged by `leaderboard`; what needs more than the file itself is in `pins.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from leaderboard import (
-    Candidate,
+    Audits,
     Generation,
     Measured,
     Quality,
@@ -24,7 +22,6 @@ from leaderboard import (
     Raw,
     Reference,
     Seeds,
-    Stage,
     Submission,
     Submitter,
     Worker,
@@ -32,28 +29,29 @@ from leaderboard import (
     utc_now,
 )
 from leaderboard import Task as TaskRecord
-from mlperf import environment, pipeline, tasks
-from mlperf.answering import Form
+from mlperf import environment, tasks
+from mlperf.contestant import Contestant, Making
 from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
 from mlperf.pins import pin_reasons
 from mlperf.process import Job, Report, measure
 from mlperf.recipe import Recipe
+from mlperf.source import Source
 from mlperf.tasks import Task
 from profiler.cost import parameters
 from tinytorch import weights
-from tinytorch.core.layers import Layer, Packed
 from tinytorch.datasets import SPLIT_SEED
 
 Division = Literal["closed", "open", "practice"]
-FACTORY = "mlperf.candidate:pair"
-CANDIDATE = "candidate.safetensors"  # what travels with a submission that a recipe made
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is asked for: who submits which task, made how, measured how thoroughly."""
+    """What is asked for: who submits which task, made how, measured how thoroughly.
+
+    A student's own `source` takes the place of the recipe.
+    """
 
     task: Task
     recipe: Recipe
@@ -61,6 +59,7 @@ class Entry:
     division: Division = "closed"
     threads: int = 1
     fast: bool = False
+    source: Source | None = None
 
     @property
     def effort(self) -> Effort:
@@ -73,47 +72,24 @@ def seeds_of(entry: Entry) -> Seeds:
     return Seeds(data=entry.recipe.quantize.seed, order=order, schedule=schedule, audit=audit)
 
 
-def run_workers(
-    entry: Entry, state: pipeline.State, seeds: Seeds, folder: Path, progress: Callable[[], object]
-) -> list[Report]:
-    """Measure the candidate in fresh processes. `progress()` is called as `process.measure` does."""
-    candidate = folder / CANDIDATE
-    weights.save(state.model, candidate)
-    samples = write_samples(folder / "samples.npz", entry.task.data.x_test, entry.task.data.y_test)
-    arguments = arguments_of(entry.task, candidate, state.form, state.threads, samples, entry.threads)
-    return ask_workers(arguments, entry.effort, entry.threads, seeds, progress)
-
-
-def write_samples(path: Path, x: np.ndarray, y: np.ndarray) -> Path:
-    """Samples as workers read them."""
-    np.savez(path, x=x, y=y)
+def write_samples(path: Path, task: Task, x: np.ndarray, y: np.ndarray) -> Path:
+    """Samples as workers read them: what is right stays here, unless the metric needs it there."""
+    np.savez(path, x=x, y=y if task.metric.needs_truth else np.zeros_like(y))
     return path
 
 
-def arguments_of(
-    task: Task, candidate: Path, form: Form, candidate_threads: int, samples: Path, threads: int
-) -> dict[str, Any]:
-    """What the factory of a worker is told."""
-    return {
-        "task": task.name,
-        "candidate": str(candidate),
-        "candidate_sha256": weights.sha256(candidate),
-        "form": form,
-        "samples": str(samples),
-        "threads": threads,
-        "candidate_threads": candidate_threads,
-    }
-
-
 def ask_workers(
-    arguments: dict[str, Any], effort: Effort, threads: int, seeds: Seeds, progress: Callable[[], object]
+    making: Making, samples: Path, effort: Effort, threads: int, seeds: Seeds, progress: Callable[[], object]
 ) -> list[Report]:
-    """Reports of workers that run one after another: `seeds` orders the queries and says which arm begins."""
-    coin = np.random.default_rng(seeds.schedule)
+    """Reports of workers that run one after another: `seeds` orders the queries and says which arm begins.
+
+    `progress()` is called as `process.measure` does.
+    """
+    coin, arguments = np.random.default_rng(seeds.schedule), {**making.arguments, "samples": str(samples)}
     reports = []
     for position in range(effort.workers):
         first: Side = "ref" if coin.integers(2) else "opt"
-        job = Job(FACTORY, arguments, effort, threads, (seeds.order or 0) + position, first)
+        job = Job(making.factory, arguments, effort, threads, (seeds.order or 0) + position, first)
         reports.append(measure(job, position, progress))
     return reports
 
@@ -133,39 +109,6 @@ def generation_of(reports: Sequence[Report], output_tokens: int | None) -> Gener
     together: dict[str, Any] = {name: [entry for one in found for entry in one[name]] for name in found[0]}
     same = together.pop("same")
     return Generation(prompts=len(same), greedy_agreement=sum(same) / (len(same) * output_tokens), **together)
-
-
-def stage_of(row: pipeline.Row) -> Stage:
-    """A line of the waterfall as the file keeps it."""
-    outcome, calibration = row.outcome, row.calibration
-    score = outcome.score if outcome else None
-    return Stage(
-        stage=row.stage,
-        enabled=outcome is not None,
-        emulated=row.emulated,
-        config=row.settings,
-        calibration_ids_sha256=calibration.ids_sha256 if calibration else None,
-        calibration_n=len(calibration.ids) if calibration else None,
-        seed=row.settings.get("seed"),
-        blocks=outcome.blocks if outcome else None,
-        correct=score.correct if score else None,
-        value=score.value if score and score.correct is None else None,
-        bytes=outcome.bytes if outcome else None,
-        flops=outcome.flops if outcome else None,
-    )
-
-
-def dtypes_of(model: Layer) -> tuple[str, ...]:
-    """The dtypes in which a model's parameters are stored."""
-    found = set()
-    for parameter in model.parameters():
-        arrays = parameter.format.arrays().values() if isinstance(parameter, Packed) else [parameter.data]
-        found |= {array.dtype.name for array in arrays}
-    return tuple(sorted(found))
-
-
-def nonzero(model: Layer) -> int:
-    return sum(int(np.count_nonzero(parameter.data)) for parameter in model.parameters())
 
 
 def task_record(task: Task) -> TaskRecord:
@@ -209,23 +152,13 @@ def raw_of(reports: Sequence[Report]) -> Raw:
 
 
 def submit(
-    entry: Entry,
-    state: pipeline.State,
-    rows: Sequence[pipeline.Row],
-    load_1m: float | None,
-    progress: Callable[[], object],
-) -> tuple[Submission, dict[str, bytes]]:
-    """Measure a candidate that the pipeline made, and seal the result: with the files that travel with it.
-
-    Nothing is written to the leaderboard.
-    """
-    task, reference, seeds = entry.task, entry.task.reference(), seeds_of(entry)
-    with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
-        folder = Path(name)
-        reports = run_workers(entry, state, seeds, folder, progress)
-        files = {CANDIDATE: (folder / CANDIDATE).read_bytes()}
-    pools, example = reports[0].pools, task.answering.queries(task.data.x_train[:1])[0]
-    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
+    entry: Entry, contestant: Contestant, folder: Path, load_1m: float | None, progress: Callable[[], object]
+) -> Submission:
+    """Measure a contestant and seal the result. Its files and the samples lie in `folder`; nothing else is written."""
+    task, seeds = entry.task, seeds_of(entry)
+    samples = write_samples(folder / "samples.npz", task, task.data.x_test, task.data.y_test)
+    reports = ask_workers(contestant.making, samples, entry.effort, entry.threads, seeds, progress)
+    read = contestant.test_files_read
     measured = Measured(
         benchmark_version=task.version,
         created_utc=utc_now(),
@@ -236,25 +169,16 @@ def submit(
         model=task.name,
         task=task_record(task),
         reference=reference_record(task),
-        candidate=Candidate(
-            checkpoint_sha256=hashes[CANDIDATE],
-            code_sha256=environment.code_sha256(),
-            nonzero_params=nonzero(state.model),
-            bytes_stored=len(files[CANDIDATE]),
-            flops=query_flops(state.model, task.answering.observable(state.model, state.form), example),
-            weight_dtypes=dtypes_of(state.model),
-            retrained=state.retrained,
-            pruned=nonzero(state.model) < nonzero(reference) and entry.recipe.prune.enabled,
-            form=state.form,
-            threads=state.threads,
-        ),
-        pipeline=tuple(map(stage_of, rows)),
+        candidate=contestant.candidate,
+        pipeline=contestant.stages,
         harness=environment.harness(),
         seeds=seeds,
-        env=environment.capture(pools, entry.threads, load_1m),
+        env=environment.capture(reports[0].pools, entry.threads, load_1m),
         raw=raw_of(reports),
         quality=quality_of(reports, task.metric, task.data.y_test),
         generation=generation_of(reports, task.answering.output_tokens),
-        files=hashes,
+        audits=None if read is None else Audits(test_files_read=read),
+        entry=contestant.entry,
+        files=contestant.hashes,
     )
-    return finalise(measured, list(pin_reasons(task))), files
+    return finalise(measured, list(pin_reasons(task)))

@@ -60,15 +60,18 @@ def labels(said: Quality, found: Quality, task: Task) -> Check:
 def unseen(replayed: Replayed) -> Check:
     """HIDDEN_QUALITY where the gate is missed on hidden data by more than luck explains."""
     quality, (below, by_luck) = replayed.hidden_quality, replayed.deficit
+    luck = SIGMAS * by_luck
     if quality.opt_correct is not None:
-        measured = f"{quality.opt_correct} of {quality.n}, the reference {quality.ref_correct}"
+        found = f"{quality.opt_correct} of {quality.n}, the reference {quality.ref_correct}"
+        limit = f">= {quality.opt_correct + below - luck:.1f} right"
     else:
-        measured = f"{quality.value:.4f}, the reference {quality.ref_value:.4f}"
+        found = f"{quality.value:.4f}, the reference {quality.ref_value:.4f}"
+        limit = f"<= {quality.value - below + luck:.4f}"
     return Check(
         code="HIDDEN_QUALITY",
         passed=not replayed.deficit.is_proof,
-        measured=f"{measured}: {below:+.4g} short of the gate ({replayed.hidden.source})",
-        required=f"at most {SIGMAS * by_luck:.4g} short, which is {SIGMAS} standard deviations of the difference",
+        measured=f"{found} ({replayed.hidden.source})",
+        required=f"{limit}: the gate, less {luck:.3g} for luck ({SIGMAS} standard deviations of the difference)",
     )
 
 

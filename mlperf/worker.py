@@ -115,6 +115,11 @@ def generation(pair: Pair, prompts: Sequence[np.ndarray]) -> dict[str, list[Any]
     return {**token_times(pair.opt, prompts, pair.output_tokens), "same": same.sum(1).tolist()}
 
 
+NO_POOLS: dict[str, Any] = {
+    "blas": {"vendor": None, "version": None, "threads": None}, "numba_threads": None, "numba_threading_layer": None,
+}  # fmt: skip
+
+
 def thread_pools() -> dict[str, Any]:
     """What this process computes with: BLAS and Numba, and how many threads each has; None where it is unknown."""
     import threadpoolctl

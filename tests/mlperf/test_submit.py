@@ -99,7 +99,7 @@ def test_list_shows_all_tasks(capsys):
         (["submit", "--model", "mlp", "--threads", "0"], "--threads is 0; this process may use 1 to"),
         (["submit", "--model", "mlp", "--submitter", ""], "--submitter has 0 characters"),
         (["submit", "--model", "mlp", "--turbo"], "(?s)--model MODEL.*--skip STAGE.*unrecognized arguments: --turbo"),
-        (["fly"], "choose from 'list', 'submit'|choose from list, submit"),
+        (["fly"], "choose from .*submit"),
         ([], "required: "),
     ],
 )
