@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from leaderboard.bands import PROTOCOLS, QUALITY_TIERS
-from leaderboard.cautions import CAUTIONS
-from leaderboard.gates import GATES
+from leaderboard.codes import KINDS, catalogue
+from leaderboard.flags import flags
 from leaderboard.ranking import Board, boards
-from leaderboard.rules import code_of
 from leaderboard.schema import Submission
 from leaderboard.site import details, pareto, progress, views
 from leaderboard.site.folder import replacing
@@ -34,11 +33,6 @@ class Site(NamedTuple):
 
     pages: int
     index_bytes: int
-
-
-def rules() -> dict[str, str]:
-    """What each code that is decided from a file means."""
-    return {code_of(rule): (rule.__doc__ or "").strip() for rule in (*GATES, *CAUTIONS)}
 
 
 def write_site(loaded: Loaded, verified: Verified, place: Path, told: Progress) -> Site:
@@ -85,7 +79,7 @@ def _pages(
     with_page: set[str],
 ) -> Iterator[tuple[str, str]]:
     """(path, text) of every page, the first page first."""
-    templates, meanings = environment(), rules()
+    templates, codes, remarks = environment(), catalogue(), flags(loaded.submissions)
     everyone = loaded.submissions
     common = {
         "count": len(everyone),
@@ -101,7 +95,7 @@ def _pages(
     yield "pareto.html", render(templates, "pareto.html", "", plots=_frontiers(everyone, with_page), **common)
     yield "progress.html", render(templates, "progress.html", "", plots=_histories(ranked, with_page), **common)
     yield "score.html", render(
-        templates, "score.html", "", rules=meanings, protocols=PROTOCOLS, tiers=QUALITY_TIERS, **common
+        templates, "score.html", "", codes=codes, kinds=KINDS, protocols=PROTOCOLS, tiers=QUALITY_TIERS, **common
     )
     for board, table in zip(ranked, short):
         if table.more:
@@ -111,9 +105,8 @@ def _pages(
             one = entry.submission
             if one.submission_id in with_page:
                 values = details.values_of(entry, table, records)
-                yield views.page_of(one), render(
-                    templates, "submission.html", "../", **values, rules=meanings, **common
-                )
+                values |= {"codes": codes, "remarks": remarks.get(one.submission_id, ())}
+                yield views.page_of(one), render(templates, "submission.html", "../", **values, **common)
 
 
 class Plot(NamedTuple):

@@ -284,7 +284,7 @@ def test_no_page_complains_reaches_out_or_leaves_anybody_out(browser, kinds, the
         assert browser.run(ACCESSIBLE) == [], page.name
         fetched = browser.run("return performance.getEntriesByType('resource').map(entry => entry.name)")
         assert all(name.startswith("file:") for name in fetched)
-        assert browser.run("return [document.styleSheets.length, document.getElementById('theme').hidden]") == [1, False]
+        assert browser.run("return [document.styleSheets.length, theme.hidden]") == [1, False]
         assert browser.complaints() == [], page.name
 
 
