@@ -17,10 +17,10 @@ HEAD = '''\
 
 and add --fast for a quick try that is not ranked, --dry-run to write nothing.
 
-`optimize` is given the trained network and gives back what answers a query: it is called with an array shaped as
-`context.example` and returns a NumPy array, {answer}. It runs once while the entry is built, and again in every process that
-measures or replays it. What takes long or is random goes through `context.taught` and `context.once`, which keep the
-result; what they keep travels with the submission.
+`optimize` is given the trained network and gives back what answers a query: called with an array shaped as
+`context.example` it returns a NumPy array, {answer}. It runs once while the entry is built, and again in every
+process that measures or replays it. What takes long or is random goes through `context.taught` and `context.once`,
+which keep the result; what they keep travels with the submission.
 
 `calibration` are training samples as the network reads them; `context.x_train` and `context.y_train` is the whole
 training part. `python -m pydoc mlperf.context` tells what else there is.
@@ -166,7 +166,7 @@ WORDS = {
     "perceptron": EITHER,
     "xor": EITHER,
     "mlp": Words(LOGITS, RELU, "Sequential(Linear(64, 32), ReLU(), Linear(32, 10))", 60),
-    "cnn": Words(LOGITS, IMAGES, "Sequential(Flatten(), Linear(64, 32), ReLU(), Linear(32, 10))", 60),
+    "cnn": Words(LOGITS, IMAGES, "Sequential(Flatten(), Linear(64, 64), ReLU(), Linear(64, 10))", 60),
     "mlp-mnist": Words(LOGITS, RELU, "Sequential(Linear(784, 64), ReLU(), Linear(64, 10))", 10),
     "cnn-cifar10": Words(
         LOGITS, PHOTOS,
