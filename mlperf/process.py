@@ -36,7 +36,7 @@ class WorkerError(RuntimeError):
     """A worker ended without a result; the text holds its last words."""
 
 
-class Refused(RuntimeError):
+class Refused(WorkerError):
     """A process found a breach of the rules; `code` is the reason's."""
 
     def __init__(self, code: str, text: str) -> None:
