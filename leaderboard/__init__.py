@@ -7,6 +7,7 @@ it. This package imports none of the others. Figures: `derive.py`; rules: `gates
 
 from leaderboard.bands import PROTOCOLS, Protocol
 from leaderboard.measured import (
+    Alone,
     Audits,
     Blas,
     Blocks,
@@ -25,6 +26,7 @@ from leaderboard.schema import (
     SCHEMA_VERSION,
     Candidate,
     Derived,
+    EntrySource,
     Harness,
     Integrity,
     Measured,
@@ -44,11 +46,13 @@ from leaderboard.verdict import finalise, judge
 __all__ = [
     "PROTOCOLS",
     "SCHEMA_VERSION",
+    "Alone",
     "Audits",
     "Blas",
     "Blocks",
     "Candidate",
     "Derived",
+    "EntrySource",
     "Env",
     "Generation",
     "Harness",

@@ -6,32 +6,63 @@ one with probability 2^-5, so `ratio_lo` is a one-sided 96.9 % bound without any
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, wraps
 from statistics import median
+from typing import TypeVar
 
 from leaderboard.measured import Arm, Blocks, Generation, Quality, Worker
 from leaderboard.schema import Derived, Measured, Task
 
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+OBJECTS = 16
+
+
+def once_per_object(figure: Callable[[Asked], Answer]) -> Callable[[Asked], Answer]:
+    """Remember a figure of the objects that were asked about last, for several rules ask for the same.
+
+    What was measured is immutable, so the same object has the same figure; it is held, so nothing else can be at its
+    place in memory.
+    """
+    latest: dict[int, tuple[Asked, Answer]] = {}
+
+    @wraps(figure)
+    def remembered(asked: Asked) -> Answer:
+        known = latest.get(id(asked))
+        if known is None:
+            if len(latest) >= OBJECTS:
+                latest.clear()
+            known = latest[id(asked)] = asked, figure(asked)
+        return known[1]
+
+    return remembered
+
+
+def log_ratios(blocks: Blocks) -> Iterator[float]:
+    """ln(reference time per query / candidate time per query) of each pair, in the order in which they ran."""
+    for ref, opt in zip(blocks.ref_block_ns, blocks.opt_block_ns):
+        yield math.log((ref * blocks.inner_opt) / (opt * blocks.inner_ref))
+
 
 def pair_median(blocks: Blocks) -> float:
-    """Median over the pairs of ln(reference time per query / candidate time per query)."""
-    return median(
-        math.log((ref * blocks.inner_opt) / (opt * blocks.inner_ref))
-        for ref, opt in zip(blocks.ref_block_ns, blocks.opt_block_ns)
-    )
+    """Median over the pairs of `log_ratios`."""
+    return median(log_ratios(blocks))
 
 
+@once_per_object
 def worker_medians(measured: Measured) -> tuple[float, ...]:
     """One `pair_median` per worker, in the order in which the workers ran."""
     return tuple(pair_median(worker) for worker in sorted(measured.raw.workers, key=lambda worker: worker.pid_order))
 
 
-def blocks_in_order(worker: Worker) -> Iterator[tuple[Arm, int]]:
+@once_per_object
+def blocks_in_order(worker: Worker) -> tuple[tuple[Arm, int], ...]:
     """(arm, wall ns) of every block, in the order in which they ran: the order of `cpu_ns`, `minflt` and `nivcsw`."""
+    blocks: list[tuple[Arm, int]] = []
     for first, ref, opt in zip(worker.order, worker.ref_block_ns, worker.opt_block_ns):
-        pair: list[tuple[Arm, int]] = [("ref", ref), ("opt", opt)]
-        yield from pair if first == "ref" else reversed(pair)
+        blocks += (("ref", ref), ("opt", opt)) if first == "ref" else (("opt", opt), ("ref", ref))
+    return tuple(blocks)
 
 
 def query_ns(measured: Measured, arm: Arm) -> float:

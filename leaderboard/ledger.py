@@ -213,6 +213,11 @@ def unlisted(path: Path) -> tuple[str, ...]:
     return tuple(sorted(record.name for record in path.parent.glob("*.json") if record.name not in known))
 
 
+def head(path: Path) -> str:
+    """The hash of the last line that proves itself: who notes it can tell later whether anything was rewritten."""
+    return parsed(_read_ledger(path)).head
+
+
 def _read_ledger(path: Path) -> bytes:
     try:
         return path.read_bytes() if path.exists() else b""

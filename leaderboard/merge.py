@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from leaderboard import signing, travelling, verification
 from leaderboard.atomic import make_folder, remove_stale, sync_folder, write_atomically
-from leaderboard.proof import Faults, prove, read
+from leaderboard.proof import Faults, prove, read, unreadable
 from leaderboard.store import (
     VERIFICATIONS,
     Conflict,
@@ -87,7 +87,7 @@ def copy_submission(path: Path, into: Path) -> bool:
     try:
         data = read(path)
     except OSError as error:
-        raise Refused([("UNREADABLE", error.strerror or str(error))]) from None
+        raise Refused([unreadable(error)]) from None
     submission, faults = prove(data)
     if submission is None:
         raise Refused(faults)

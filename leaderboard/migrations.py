@@ -15,16 +15,30 @@ Content = dict[str, Any]
 # Paths of what each version added; a star is every entry of a list.
 ADDED: dict[SchemaVersion, tuple[str, ...]] = {
     "1.1.0": (
-        "generation", "task.output_tokens", "pipeline.*.value", "derived.ttft_ms_p50", "derived.tokens_per_s",
+        "generation",
+        "task.output_tokens",
+        "pipeline.*.value",
+        "derived.ttft_ms_p50",
+        "derived.tokens_per_s",
     ),
     "1.2.0": (
-        "entry", "files", "candidate.form", "candidate.threads", "quality.labels", "raw.reference_alone", "audits.fresh_ratio",
-        "audits.test_files_read", "audits.weight_shuffle.chance",
-        *(f"raw.workers.*.{name}" for name in (
-            "parent_block_ns", "idle_cpu_ns", "idle_ns", "threads_started", "kept", "kept_mismatches",
-        )),
+        "entry",
+        "files",
+        "candidate.form",
+        "candidate.threads",
+        "quality.labels",
+        "raw.reference_alone",
+        "raw.workers.*.parent_block_ns",
+        "raw.workers.*.idle_cpu_ns",
+        "raw.workers.*.idle_ns",
+        "raw.workers.*.threads_started",
+        "raw.workers.*.kept",
+        "raw.workers.*.kept_mismatches",
+        "audits.fresh_ratio",
+        "audits.test_files_read",
+        "audits.weight_shuffle.chance",
     ),
-}  # fmt: skip
+}
 
 
 def to_1_1_0(content: Content) -> Content:

@@ -24,8 +24,13 @@ def prove_file(path: Path) -> tuple[Submission | None, Faults]:
     try:
         data = read(path)
     except OSError as error:
-        return None, [("UNREADABLE", error.strerror or str(error))]
+        return None, [unreadable(error)]
     return prove(data)
+
+
+def unreadable(error: OSError) -> tuple[str, str]:
+    """The (code, reason) against a file that could not be read."""
+    return "UNREADABLE", error.strerror or str(error)
 
 
 def read(path: Path) -> bytes:

@@ -5,14 +5,16 @@ does not follow from its own data is left out and listed as a `Problem`, and no 
 no index, so merging is copying files.
 """
 
+import gc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
 from leaderboard import travelling
 from leaderboard.atomic import locked, make_folder, remove_stale, sync_folder, write_atomically
-from leaderboard.proof import LARGEST_FILE, prove_file, read
+from leaderboard.proof import LARGEST_FILE, Faults, prove_file, read
 from leaderboard.schema import Submission
 from leaderboard.verdict import canonical
 
@@ -160,18 +162,49 @@ def load_all(directory: Path | str | None = None) -> Loaded:
     itself cannot be read.
     """
     root = default_directory() if directory is None else Path(directory)
-    submissions: dict[str, Submission] = {}
+    with uncollected():
+        return Loaded(*assemble(root, ((path, *prove_file(path)) for path in sorted(found_in(root)))))
+
+
+class Identified(Protocol):
+    """Whatever stands for a submission."""
+
+    @property
+    def submission_id(self) -> str: ...
+
+
+One = TypeVar("One", bound=Identified)
+
+
+def assemble(
+    root: Path, proved: Iterable[tuple[Path, One | None, Faults]]
+) -> tuple[tuple[One, ...], tuple[Problem, ...]]:
+    """What stands for the submissions, each once and ordered by id; and the problems, in the order of the files."""
+    found: dict[str, One] = {}
     problems = []
-    for path in sorted(found_in(root)):
+    for path, one, faults in proved:
         name = path.relative_to(root).as_posix()
-        submission, found = prove_file(path)
-        if submission is None:
-            problems += [Problem(name, code, reason) for code, reason in found]
-        elif submission.submission_id in submissions:
-            problems.append(Problem(name, "DUPLICATE", f"submission {submission.submission_id} was read already"))
+        if one is None:
+            problems += [Problem(name, code, reason) for code, reason in faults]
+        elif one.submission_id in found:
+            problems.append(Problem(name, "DUPLICATE", f"submission {one.submission_id} was read already"))
         else:
-            submissions[submission.submission_id] = submission
-    return Loaded(tuple(submissions[key] for key in sorted(submissions)), tuple(problems))
+            found[one.submission_id] = one
+    return tuple(found[key] for key in sorted(found)), tuple(problems)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Pause the search for garbage: thousands of submissions hold no circles, and going through them takes longer than
+    proving them.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def found_in(root: Path) -> Iterator[Path]:

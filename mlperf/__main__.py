@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from leaderboard import StoreError
-from mlperf import keygen, listing, submit, tune
+from mlperf import doctor, duel, explain, keygen, listing, submit, tune, verify
 from mlperf.process import WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
@@ -20,11 +20,15 @@ from tinytorch.datasets import DataError
 
 # Each command is a file; what such a file holds says mlperf.terminal.
 COMMANDS = {
-    "keygen": keygen,
     "list": listing,
     "submit": submit,
     "tune": tune,
-}  # fmt: skip
+    "doctor": doctor,
+    "explain": explain,
+    "keygen": keygen,
+    "verify": verify,
+    "duel": duel,
+}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,21 +18,19 @@ from typing import Any
 import psutil
 
 from leaderboard import Blas, Env, Harness, Timer
-from mlperf import __version__
+from mlperf import __version__, cgroup
 from mlperf.process import THREAD_VARIABLES, environment
 from profiler import machine, samples
 from profiler.machine import read
 
 PACKAGE = Path(__file__).parent
 CLOCK = {f"profiler/{name}": PACKAGE.parent / "profiler" / name for name in ("samples.py", "doubts.py")}
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def capture(pools: Mapping[str, Any], threads: int, load_1m: float | None) -> Env:
     """A submission's environment. `pools`: what a worker told of its threads; `load_1m` was read before the run."""
     cpu = machine.cpu_info()
     flags = cpu.get("flags") or cpu.get("Features")
-    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     return Env(
         os=platform.platform(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
@@ -45,10 +44,10 @@ def capture(pools: Mapping[str, Any], threads: int, load_1m: float | None) -> En
         cpu_flags_sha256=hashlib.sha256(" ".join(sorted(flags.split())).encode()).hexdigest() if flags else None,
         physical_cores=psutil.cpu_count(logical=False),
         affinity_n=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        cgroup_quota=cgroup_quota(),
+        cgroup_quota=cgroup.cpu_quota(),
         governor=read(machine.CPU_FOLDER / "cpu0/cpufreq/scaling_governor"),
         turbo=turbo(),
-        on_mains=battery.power_plugged if battery else None,
+        on_mains=on_mains(),
         load_1m=load_1m,
         mem_total_bytes=psutil.virtual_memory().total,
         virtualised="hypervisor" in flags.split() if flags else None,
@@ -64,10 +63,12 @@ def installed(package: str) -> str | None:
         return None
 
 
-def cgroup_quota() -> float | None:
-    """CPUs that the container may use; None where there is no limit or no cgroup (version 2)."""
-    quota, _, period = (read(CGROUP_QUOTA) or "max").partition(" ")
-    return None if quota == "max" else int(quota) / int(period)
+def on_mains() -> bool | None:
+    """Whether the machine is plugged in; None where it has no battery, as far as the system tells."""
+    with suppress(AttributeError, OSError, NotImplementedError, RuntimeError):  # what psutil raises on rarer systems
+        battery = psutil.sensors_battery()
+        return battery.power_plugged if battery else None
+    return None
 
 
 def turbo() -> bool | None:

@@ -35,10 +35,11 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric(ABC):
-    """`name` is what tables say."""
+    """`name` is what tables say; only an arm's logits are judged where it is asked, with the truth beside it."""
 
     name: str
     higher_is_better: ClassVar[bool]
+    needs_truth: ClassVar[bool] = False
 
     @abstractmethod
     def told(
@@ -53,6 +54,10 @@ class Metric(ABC):
     @abstractmethod
     def score(self, told: np.ndarray, truth: np.ndarray) -> Score:
         """The quality of what was told."""
+
+    @abstractmethod
+    def chance(self, truth: np.ndarray) -> float:
+        """The metric's value for the best answer that knows nothing of a sample."""
 
     @abstractmethod
     def quality(self, ref: np.ndarray, opt: np.ndarray, truth: np.ndarray) -> Quality:
@@ -89,6 +94,10 @@ class RightAnswers(Metric):
         right = self.right(told, truth)
         return Score(float(right.mean()), len(right), int(right.sum()))
 
+    def chance(self, truth: np.ndarray) -> float:
+        """Of always giving the most frequent answer."""
+        return float(np.unique(truth, axis=0, return_counts=True)[1].max() / len(truth))
+
     def quality(self, ref: np.ndarray, opt: np.ndarray, truth: np.ndarray) -> Quality:
         ref_right, opt_right = self.right(ref, truth), self.right(opt, truth)
         return Quality(
@@ -112,6 +121,7 @@ class MeanLoss(Metric):
     """
 
     higher_is_better = False
+    needs_truth = True
 
     def told(
         self, arm: Arm, samples: Sequence[np.ndarray], texts: np.ndarray, truth: np.ndarray, progress: Progress = unseen
@@ -129,6 +139,11 @@ class MeanLoss(Metric):
 
     def score(self, told: np.ndarray, truth: np.ndarray) -> Score:
         return Score(float(told.mean()), len(truth))
+
+    def chance(self, truth: np.ndarray) -> float:
+        """Of knowing how frequent each token is, and no text before it: the entropy of the tokens, in nats."""
+        share = np.unique(truth, return_counts=True)[1] / truth.size
+        return float(-(share * np.log(share)).sum())
 
     def quality(self, ref: np.ndarray, opt: np.ndarray, truth: np.ndarray) -> Quality:
         return Quality(n=len(opt), value=float(opt.mean()), ref_value=float(ref.mean()))

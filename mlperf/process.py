@@ -14,17 +14,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
-from itertools import count
 from pathlib import Path
-from typing import IO, Any, NamedTuple
-
-from pydantic import TypeAdapter, ValidationError
+from typing import IO, Any
 
 from mlperf import tree
 from mlperf.harness import Effort
+from mlperf.hearing import LimitExceeded, Refused, Report, WorkerError, checked, lines, read
 from mlperf.limits import OURS, Limits, Watchdog
 from mlperf.sandbox import PROCESSES as SANDBOX_PROCESSES
 from mlperf.sandbox import Sandbox
@@ -43,32 +41,15 @@ THREAD_VARIABLES = (
 STDERR_LINES, STDERR_BYTES = 15, 16_384  # how much of a failed worker's last words is shown
 
 
-class WorkerError(RuntimeError):
-    """A worker ended without a result; the text holds its last words."""
-
-
-class Refused(WorkerError):
-    """A process found a breach of the rules; `code` is the reason's."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class LimitExceeded(Refused):
-    """A process was ended at a limit; `limit` is its name in `Limits`, the figures are in its own unit."""
-
-    def __init__(self, limit: str, allowed: float, used: float) -> None:
-        super().__init__("LIMIT_EXCEEDED", f"stopped at the limit of {limit}: {used:,.6g} used, {allowed:,.6g} allowed")
-        self.limit, self.allowed, self.used = limit, allowed, used
-
-
 Hear = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One worker's task. `first` is the arm that begins, `seed` orders the queries."""
+    """One worker's task. `first` is the arm that begins, `seed` orders the queries.
+
+    With a seed for its audits (`audit`) the candidate is audited, with `shuffle` also with shuffled weights.
+    """
 
     factory: str
     arguments: dict[str, Any]
@@ -76,24 +57,9 @@ class Job:
     threads: int = 1
     seed: int = 0
     first: str = "ref"
+    audit: int | None = None
+    shuffle: bool = False
     hash_seed: int = field(default_factory=lambda: secrets.randbelow(2**32))
-
-
-class Report(NamedTuple):
-    """What a worker found: fields of the leaderboard's `Worker`, of its `Queries`, and what both arms told.
-
-    `generation` holds lists, an entry a prompt: those of the leaderboard's `Generation`, and how many tokens were the
-    `same` without a cache.
-    """
-
-    worker: dict[str, Any]
-    queries: dict[str, list[int]]
-    trace: list[int]
-    ref_told: list[Any]
-    opt_told: list[Any]
-    pools: dict[str, Any]
-    calibration_kernel_ns: int
-    generation: dict[str, list[Any]] | None = None
 
 
 def environment(threads: int, hash_seed: int) -> dict[str, str]:
@@ -115,7 +81,7 @@ def measure(
     `progress()` is called after each pair of blocks and after each tenth of the test set, `steps_of(effort)` times.
     """
     life, timed = stopwatch().start(), stopwatch()
-    cold_start_ns = 0
+    cold_start_ns, bells = 0, list[int]()
 
     def hear(event: dict[str, Any]) -> dict[str, Any] | None:
         nonlocal cold_start_ns
@@ -125,6 +91,8 @@ def measure(
             case "ready":
                 timed.start()
                 return {}
+            case "bell":
+                bells.append(life.ns)
             case "pair" | "asked":
                 progress()
             case "timed":
@@ -135,21 +103,14 @@ def measure(
     found = run(
         "mlperf.worker:work", asdict(job), hear, job.threads, job.hash_seed, name, limits=limits, sandbox=sandbox
     )  # fmt: skip
+    looked_at = found.pop("looked_at", None)
     report = checked(found, name)
+    report.worker.update(looked_at if isinstance(looked_at, dict) else {})
     report.worker.update(
-        pid_order=position, hash_seed=job.hash_seed, cold_start_ns=cold_start_ns, wall_ns=timed.ns
+        pid_order=position, hash_seed=job.hash_seed, cold_start_ns=cold_start_ns, wall_ns=timed.ns,
+        parent_block_ns=[end - start for start, end in zip(bells[::2], bells[1::2])] or None,
     )  # fmt: skip
     return report
-
-
-def checked(found: dict[str, Any], name: str) -> Report:
-    """What a worker found, if it has a Report's fields with values of their types; WorkerError otherwise."""
-    try:
-        return TypeAdapter(Report).validate_python(found, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise WorkerError(f"{name} reported something else than a measurement: {where}: {first['msg']}") from None
 
 
 def steps_of(effort: Effort) -> int:
@@ -270,36 +231,6 @@ def listen(
         pass
     process.wait()
     return None
-
-
-def lines(stream: IO[bytes], limits: Limits) -> Iterator[bytes]:
-    """A worker's reports; LimitExceeded if they are too many or too long, before more is read."""
-    used, most = 0, -1 if limits.output_bytes is None else limits.output_bytes
-    for number in count(1):
-        line = stream.readline(most - used + 1 if most >= 0 else -1)
-        if not line:
-            return
-        used += len(line)
-        if 0 <= most < used:
-            raise LimitExceeded("output_bytes", most, used)
-        if limits.reports is not None and number > limits.reports:
-            raise LimitExceeded("reports", limits.reports, number)
-        yield line
-
-
-def read(line: bytes, name: str) -> dict[str, Any]:
-    """One report; WorkerError if it is none."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no number")
-
-    try:
-        event = json.loads(line, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise WorkerError(f"{name} reported something that is no JSON: {line[:80]!r}: {error}") from None
-    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-        raise WorkerError(f"{name} reported something that is no event: {line[:80]!r}")
-    return event
 
 
 def tail(printed: IO[bytes]) -> list[str]:

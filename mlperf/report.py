@@ -11,6 +11,9 @@ from typing import Any
 from tabulate import tabulate
 
 from leaderboard import Quality, Submission
+from leaderboard.gates.quality import has_badge
+from leaderboard.intervals import quality_interval
+from leaderboard.verification import Check
 from mlperf import sources
 from mlperf.costs import LayerCost
 from mlperf.metrics import Score
@@ -88,6 +91,20 @@ def waterfall(rows: Sequence[Row], reference: tuple[Score, int, int]) -> str:
     return tabulate(table, headers, colalign=("left", *["right"] * 5, "left"), disable_numparse=True)
 
 
+def entry_waterfall(submission: Submission, reference: tuple[Score, int, int]) -> str:
+    """Two lines: the reference, and what an entry made of it."""
+    score, size, flops = reference
+    quality, candidate = submission.quality, submission.candidate
+    own = Score(quality.value, quality.n, quality.opt_correct)
+    computed = "-" if candidate.flops is None else f"{candidate.flops:,}"
+    table = [
+        ("reference", "1.00x", str(score), f"{size:,}", f"{flops:,}"),
+        ("entry", times(submission.derived.ratio), str(own), f"{candidate.bytes_stored:,}", computed),
+    ]
+    headers = ("stage", "ratio", "loss" if score.correct is None else "correct", "bytes", "FLOPs")
+    return tabulate(table, headers, colalign=("left", *["right"] * 4), disable_numparse=True)
+
+
 def cells(outcome: Outcome, log_ratio: float, log_step: float) -> tuple[str, ...]:
     """A measured stage; a step below 1 made it slower and is marked."""
     factor = times(math.exp(log_step))
@@ -100,22 +117,48 @@ def times(ratio: float) -> str:
     return f"{ratio:#.3g}x".replace(".x", "x")
 
 
+def quality_line(submission: Submission) -> str:
+    """The candidate's quality with its 95 % interval, beside the reference's; who alone was right; the badge."""
+    quality, badge = submission.quality, ", badge 99.9 %" if has_badge(submission) else ""
+    known = quality_interval(quality)
+    if known is None:
+        return f"{submission.task.metric} {quality.value:.5g}, the reference {quality.ref_value:.5g}{badge}"
+    low, high = (f"{100 * bound:.1f}" for bound in known)
+    own = f"{quality.opt_correct}/{quality.n} ({100 * quality.value:.1f} %, 95 % interval {low} to {high})"
+    alone = f"; {quality.opt_only} right that the reference has wrong, {quality.ref_only} wrong that it has right"
+    beside = f"the reference {quality.ref_correct}/{quality.n}{'' if quality.ref_only is None else alone}"
+    return f"{submission.task.metric} {own}, {beside}{badge}"
+
+
 def verdict(submission: Submission) -> str:
-    """Status, then all reasons, those that make it INVALID first."""
+    """Status and quality, then all reasons, those that make it INVALID first."""
     validity = submission.validity
-    lines: list[str] = [validity.status]
+    lines: list[str] = [validity.status, f"  {quality_line(submission)}"]
     for reason in sorted(validity.reasons, key=lambda reason: reason.severity):
         mark = "INVALID" if reason.severity == "invalid" else "warning"
-        measured = f"{reason.measured:.4g}" if isinstance(reason.measured, float) else reason.measured
-        lines.append(f"  {mark} {reason.code}: {measured}, required {reason.required}; {reason.hint}")
+        lines.append(f"  {mark} {reason.code}: {shown(reason.measured)}, required {reason.required}; {reason.hint}")
+    if validity.reasons:
+        lines.append(f"  python -m mlperf explain {validity.reasons[0].code} says why there is such a rule")
     return "\n".join(lines)
 
 
-def last_line(submission: Submission, path: Path) -> str:
+def checks_table(checks: Sequence[Check]) -> str:
+    """What a verification compared, a line each; what failed comes first."""
+    marks = {True: "passed", False: "FAILED", None: "told"}
+    order = sorted(checks, key=lambda check: (False, None, True).index(check.passed))
+    rows = [(marks[check.passed], check.code, shown(check.measured), check.required) for check in order]
+    return tabulate(rows, ("", "check", "found", "required"), disable_numparse=True, maxcolwidths=[None, None, 50, 60])
+
+
+def shown(measured: float | str) -> str:
+    return f"{measured:.4g}" if isinstance(measured, float) else str(measured)
+
+
+def last_line(submission: Submission, path: Path | None) -> str:
     """One compact JSON object with what a program wants to know."""
     derived = submission.derived
     content: dict[str, Any] = {
-        "submission": str(path),
+        "submission": None if path is None else str(path),
         "id": submission.submission_id,
         "model": submission.model,
         "division": submission.division,
@@ -127,6 +170,8 @@ def last_line(submission: Submission, path: Path) -> str:
         "latency_us_p90": derived.latency_us_p90,
         "quality": submission.quality.value,
         "reference_quality": submission.quality.ref_value,
+        "quality_interval": quality_interval(submission.quality),
+        "badge": has_badge(submission),
         "bytes": submission.candidate.bytes_stored,
         "reference_bytes": submission.reference.bytes,
         "retrained": submission.candidate.retrained,

@@ -9,13 +9,15 @@ named in the submission. Which one is published follows from the files' own chec
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from tinytorch import datasets
 from tinytorch.core.tokenization import CharTokenizer
 from tinytorch.datasets import Images, Split
 from tinytorch.datasets.catalogue import PUBLISHED
-from tinytorch.datasets.download import find
+from tinytorch.datasets.download import cache, find, placed_folders
 
 
 def shakespeare() -> Split:
@@ -56,6 +58,17 @@ def here(dataset: str) -> bool:
 def published(dataset: str) -> bool:
     """Whether the files at hand are the published ones, by the checksums that their publishers give."""
     return all(place is not None and place.published for place in map(find, PUBLISHED[dataset].files))
+
+
+def places(dataset: str) -> list[str]:
+    """Files and folders in which a data set lies or may lie on this machine; those of sets drawn from a seed: none."""
+    if dataset in PUBLISHED:
+        return [str(folder) for folder in (*placed_folders(None), cache())]
+    if dataset.startswith("digits"):
+        import sklearn.datasets
+
+        return [str(Path(sklearn.datasets.__file__).parent / "data")]
+    return []
 
 
 def in_bytes(images: Images) -> Split:

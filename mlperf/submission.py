@@ -1,22 +1,22 @@
-"""From a task and a recipe to a sealed submission: pipeline, workers, and everything that belongs into the file.
+"""From a contestant to a sealed submission: workers, and everything that belongs into the file.
 
 The figures are derived and judged by `leaderboard`; what needs more than the file itself is in `pins.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
 
 from leaderboard import (
-    Candidate,
+    Alone,
+    Audits,
     Generation,
     Measured,
     Quality,
@@ -24,35 +24,38 @@ from leaderboard import (
     Raw,
     Reference,
     Seeds,
-    Stage,
     Submission,
     Submitter,
+    WeightShuffle,
     Worker,
     finalise,
     utc_now,
 )
 from leaderboard import Task as TaskRecord
-from mlperf import environment, pipeline, tasks
+from mlperf import environment, tasks
+from mlperf.audits import together
+from mlperf.contestant import Contestant, Making
 from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
 from mlperf.pins import pin_reasons
-from mlperf.process import Job, Report, measure
+from mlperf.process import Job, Report, measure, run
 from mlperf.recipe import Recipe
+from mlperf.source import Source
 from mlperf.tasks import Task
 from profiler.cost import parameters
 from tinytorch import weights
-from tinytorch.core.layers import Layer, Packed
 from tinytorch.datasets import SPLIT_SEED
 
 Division = Literal["closed", "open", "practice"]
-FACTORY = "mlperf.candidate:pair"
-CANDIDATE = "candidate.safetensors"  # what travels with a submission that a recipe made
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is asked for: who submits which task, made how, measured how thoroughly."""
+    """What is asked for: who submits which task, made how, measured how thoroughly.
+
+    A student's own `source` takes the place of the recipe.
+    """
 
     task: Task
     recipe: Recipe
@@ -60,6 +63,7 @@ class Entry:
     division: Division = "closed"
     threads: int = 1
     fast: bool = False
+    source: Source | None = None
 
     @property
     def effort(self) -> Effort:
@@ -72,27 +76,26 @@ def seeds_of(entry: Entry) -> Seeds:
     return Seeds(data=entry.recipe.quantize.seed, order=order, schedule=schedule, audit=audit)
 
 
-def run_workers(
-    entry: Entry, state: pipeline.State, seeds: Seeds, folder: Path, progress: Callable[[], object]
+def write_samples(path: Path, task: Task, x: np.ndarray, y: np.ndarray) -> Path:
+    """Samples as workers read them: what is right stays here, unless the metric needs it there."""
+    np.savez(path, x=x, y=y if task.metric.needs_truth else np.zeros_like(y))
+    return path
+
+
+def ask_workers(
+    making: Making, samples: Path, effort: Effort, threads: int, seeds: Seeds, progress: Callable[[], object]
 ) -> list[Report]:
-    """Measure the candidate in fresh processes, one after another. `progress()` is called as `process.measure` does."""
-    candidate, samples = folder / CANDIDATE, folder / "samples.npz"
-    weights.save(state.model, candidate)
-    np.savez(samples, x=entry.task.data.x_test, y=entry.task.data.y_test)
-    arguments = {
-        "task": entry.task.name,
-        "candidate": str(candidate),
-        "candidate_sha256": weights.sha256(candidate),
-        "form": state.form,
-        "samples": str(samples),
-        "threads": entry.threads,
-        "candidate_threads": state.threads,
-    }
-    coin = np.random.default_rng(seeds.schedule)
+    """Reports of workers that run one after another: `seeds` orders the queries and says which arm begins.
+
+    `progress()` is called as `process.measure` does.
+    """
+    coin, arguments = np.random.default_rng(seeds.schedule), {**making.arguments, "samples": str(samples)}
     reports = []
-    for position in range(entry.effort.workers):
+    for position in range(effort.workers):
         first: Side = "ref" if coin.integers(2) else "opt"
-        job = Job(FACTORY, arguments, entry.effort, entry.threads, (seeds.order or 0) + position, first)
+        audit = None if seeds.audit is None else seeds.audit + position
+        seed, shuffle = (seeds.order or 0) + position, audit is not None and position == 0
+        job = Job(making.factory, arguments, effort, threads, seed, first, audit, shuffle)
         reports.append(measure(job, position, progress))
     return reports
 
@@ -112,39 +115,6 @@ def generation_of(reports: Sequence[Report], output_tokens: int | None) -> Gener
     together: dict[str, Any] = {name: [entry for one in found for entry in one[name]] for name in found[0]}
     same = together.pop("same")
     return Generation(prompts=len(same), greedy_agreement=sum(same) / (len(same) * output_tokens), **together)
-
-
-def stage_of(row: pipeline.Row) -> Stage:
-    """A line of the waterfall as the file keeps it."""
-    outcome, calibration = row.outcome, row.calibration
-    score = outcome.score if outcome else None
-    return Stage(
-        stage=row.stage,
-        enabled=outcome is not None,
-        emulated=row.emulated,
-        config=row.settings,
-        calibration_ids_sha256=calibration.ids_sha256 if calibration else None,
-        calibration_n=len(calibration.ids) if calibration else None,
-        seed=row.settings.get("seed"),
-        blocks=outcome.blocks if outcome else None,
-        correct=score.correct if score else None,
-        value=score.value if score and score.correct is None else None,
-        bytes=outcome.bytes if outcome else None,
-        flops=outcome.flops if outcome else None,
-    )
-
-
-def dtypes_of(model: Layer) -> tuple[str, ...]:
-    """The dtypes in which a model's parameters are stored."""
-    found = set()
-    for parameter in model.parameters():
-        arrays = parameter.format.arrays().values() if isinstance(parameter, Packed) else [parameter.data]
-        found |= {array.dtype.name for array in arrays}
-    return tuple(sorted(found))
-
-
-def nonzero(model: Layer) -> int:
-    return sum(int(np.count_nonzero(parameter.data)) for parameter in model.parameters())
 
 
 def task_record(task: Task) -> TaskRecord:
@@ -174,8 +144,34 @@ def reference_record(task: Task) -> Reference:
     )
 
 
-def raw_of(reports: Sequence[Report]) -> Raw:
-    """Everything the clock said, in all workers."""
+def reference_alone(task: Task, samples: Path, effort: Effort, threads: int) -> Alone:
+    """The reference timed by itself in a fresh process."""
+    job = {"task": task.name, "samples": str(samples), "effort": asdict(effort)}
+    return Alone(**run("mlperf.worker:alone", job, lambda _: None, threads, name="the reference alone"))
+
+
+def slower(a: Alone, b: Alone) -> Alone:
+    """Of two timings the one with the longer time per query: what a busy machine does is no candidate's fault."""
+    return max(a, b, key=lambda alone: median(alone.block_ns) / alone.inner)
+
+
+def audits_of(reports: Sequence[Report], task: Task, read: Sequence[str] | None) -> Audits | None:
+    """What the audits of all workers found; `read` are the files of test data that making the candidate opened."""
+    ratios = [report.audits for report in reports if report.audits is not None]
+    if not ratios:
+        return None
+    found = reports[0].shuffled
+    shuffle = None if found is None else WeightShuffle(
+        quality=task.metric.score(np.asarray(found["told"]), task.data.y_test).value,
+        ratio=found["ratio"],
+        chance=task.metric.chance(task.data.y_test),
+    )  # fmt: skip
+    seen = {"weight_shuffle": shuffle, "test_files_read": None if read is None else tuple(read)}
+    return Audits.model_validate({**together(ratios), **seen})
+
+
+def raw_of(reports: Sequence[Report], alone: Alone | None = None) -> Raw:
+    """Everything the clock said, in all workers and where the reference ran alone."""
     return Raw(
         workers=tuple(Worker(**report.worker) for report in reports),
         queries=Queries(
@@ -184,27 +180,20 @@ def raw_of(reports: Sequence[Report]) -> Raw:
             trace_sha256=sha256_of([report.trace for report in reports]),
         ),
         calibration_kernel_ns=min(report.calibration_kernel_ns for report in reports),
+        reference_alone=alone,
     )
 
 
 def submit(
-    entry: Entry,
-    state: pipeline.State,
-    rows: Sequence[pipeline.Row],
-    load_1m: float | None,
-    progress: Callable[[], object],
-) -> tuple[Submission, dict[str, bytes]]:
-    """Measure a candidate that the pipeline made, and seal the result: with the files that travel with it.
-
-    Nothing is written to the leaderboard.
-    """
-    task, reference, seeds = entry.task, entry.task.reference(), seeds_of(entry)
-    with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
-        folder = Path(name)
-        reports = run_workers(entry, state, seeds, folder, progress)
-        files = {CANDIDATE: (folder / CANDIDATE).read_bytes()}
-    pools, example = reports[0].pools, task.answering.queries(task.data.x_train[:1])[0]
-    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
+    entry: Entry, contestant: Contestant, folder: Path, load_1m: float | None, progress: Callable[[], object]
+) -> Submission:
+    """Measure a contestant and seal the result. Its files and the samples lie in `folder`; nothing else is written."""
+    task, seeds = entry.task, seeds_of(entry)
+    samples = write_samples(folder / "samples.npz", task, task.data.x_test, task.data.y_test)
+    before = reference_alone(task, samples, entry.effort, entry.threads)
+    reports = ask_workers(contestant.making, samples, entry.effort, entry.threads, seeds, progress)
+    alone = slower(before, reference_alone(task, samples, entry.effort, entry.threads))
+    read = contestant.test_files_read
     measured = Measured(
         benchmark_version=task.version,
         created_utc=utc_now(),
@@ -215,25 +204,16 @@ def submit(
         model=task.name,
         task=task_record(task),
         reference=reference_record(task),
-        candidate=Candidate(
-            checkpoint_sha256=hashes[CANDIDATE],
-            code_sha256=environment.code_sha256(),
-            nonzero_params=nonzero(state.model),
-            bytes_stored=len(files[CANDIDATE]),
-            flops=query_flops(state.model, task.answering.observable(state.model, state.form), example),
-            weight_dtypes=dtypes_of(state.model),
-            retrained=state.retrained,
-            pruned=nonzero(state.model) < nonzero(reference) and entry.recipe.prune.enabled,
-            form=state.form,
-            threads=state.threads,
-        ),
-        pipeline=tuple(map(stage_of, rows)),
+        candidate=contestant.candidate,
+        pipeline=contestant.stages,
         harness=environment.harness(),
         seeds=seeds,
-        env=environment.capture(pools, entry.threads, load_1m),
-        raw=raw_of(reports),
+        env=environment.capture(reports[0].pools, entry.threads, load_1m),
+        raw=raw_of(reports, alone),
         quality=quality_of(reports, task.metric, task.data.y_test),
         generation=generation_of(reports, task.answering.output_tokens),
-        files=hashes,
+        audits=audits_of(reports, task, read),
+        entry=contestant.entry,
+        files=contestant.hashes,
     )
-    return finalise(measured, list(pin_reasons(task))), files
+    return finalise(measured, list(pin_reasons(task)))

@@ -60,7 +60,7 @@ def _cpu_shares(worker: Worker) -> Iterator[tuple[Arm, float]]:
 
 
 def noisy(measured: Measured) -> Finding | None:
-    """More than 20 % of the blocks got less than 80 % of a CPU: somebody else was using the machine."""
+    """At most 20 % of the blocks got less than 80 % of a CPU; where more did, somebody else was using the machine."""
     shares = [share for worker in measured.raw.workers for _, share in _cpu_shares(worker)]
     dirty = sum(share < DIRTY_CPU_SHARE for share in shares)
     if not shares or dirty <= DIRTY_BLOCKS * len(shares):

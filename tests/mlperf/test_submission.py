@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlperf import environment, submission, tasks
+from mlperf import cgroup, environment, submission, tasks, worker
+from mlperf.contestant import dtypes_of
 from mlperf.metrics import sha256_of
 from mlperf.pins import pin_reasons
 from mlperf.process import Report
-from mlperf.submission import Entry, dtypes_of, generation_of, quality_of
+from mlperf.submission import Entry, generation_of, quality_of
 from profiler import machine
 from tinytorch import models
 from tinytorch.perf.compression import magnitude_prune
@@ -93,11 +94,7 @@ def test_order_schedule_and_audit_are_drawn_anew_and_the_data_seed_is_the_recipe
     assert len({first.order, first.schedule, first.audit}) == 3
 
 
-POOLS = {
-    "blas": {"vendor": None, "version": None, "threads": None},
-    "numba_threads": None,
-    "numba_threading_layer": None,
-}
+POOLS = worker.NO_POOLS
 
 
 def test_environment_is_captured_or_null():
@@ -112,7 +109,7 @@ def test_environment_is_captured_or_null():
 
 
 def test_what_the_system_hides_is_null(monkeypatch, tmp_path):
-    for module, name in ((machine, "CPU_INFO"), (machine, "CPU_FOLDER"), (environment, "CGROUP_QUOTA")):
+    for module, name in ((machine, "CPU_INFO"), (machine, "CPU_FOLDER"), (cgroup, "MOUNTED"), (cgroup, "MINE")):
         monkeypatch.setattr(module, name, tmp_path / "hidden")
     found = environment.capture(POOLS, 1, 0.5)
     assert (found.cpu_flags_sha256, found.governor, found.turbo, found.virtualised, found.cgroup_quota) == (None,) * 5
@@ -121,15 +118,38 @@ def test_what_the_system_hides_is_null(monkeypatch, tmp_path):
 def test_system_files_are_understood(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(machine, "CPU_FOLDER", tmp_path)
-    monkeypatch.setattr(environment, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cgroup, "MOUNTED", tmp_path)
+    monkeypatch.setattr(cgroup, "MINE", tmp_path / "mine")
+    (tmp_path / "mine").write_text("0::/\n")
     (tmp_path / "cpuinfo").write_text("model name\t: Quick 9\nflags\t\t: sse hypervisor\n\nmodel name\t: other\n")
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "cpufreq").mkdir()
     (tmp_path / "cpufreq/boost").write_text("0\n")
     found = environment.capture(POOLS, 1, 0.5)
     assert (found.cpu_model, found.virtualised, found.cgroup_quota, found.turbo) == ("Quick 9", True, 1.5, False)
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert environment.cgroup_quota() is None
+
+
+@pytest.mark.parametrize(("mine", "files", "quota"), [
+    ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+    ("0::/", {"cpu.max": "max 100000"}, None),
+    ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "50000 100000", "cpu.max": "max"}, 0.5),  # that of a parent
+    ("0::/not/shown", {"cpu.max": "200000 100000"}, 2.0),  # a container sees its own group as the mount
+    ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+    ("3:cpu,cpuacct:/job", {"cpu,cpuacct/job/cpu.cfs_quota_us": "25000", "cpu,cpuacct/job/cpu.cfs_period_us": "100000"},
+     0.25),
+    ("2:cpuset:/\n1:cpu:/\n0::/", {"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3.0),
+    ("0::/", {"cpu.max": "what is this"}, None),
+    ("", {"cpu.max": "100000 100000"}, None),
+])  # fmt: skip
+def test_quotas_of_control_groups_of_both_versions(monkeypatch, tmp_path, mine, files, quota):
+    monkeypatch.setattr(cgroup, "MOUNTED", tmp_path / "cgroup")
+    monkeypatch.setattr(cgroup, "MINE", tmp_path / "mine")
+    (tmp_path / "mine").write_text(mine + "\n")
+    for name, text in files.items():
+        path = tmp_path / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    assert cgroup.cpu_quota() == quota
 
 
 def test_every_file_of_the_harness_is_hashed(monkeypatch):

@@ -1,0 +1,145 @@
+"""What pages show of submissions, as text with the number that sorts it: no template computes anything.
+
+Names of files are made here, of ids, slugs and hashes alone: no foreign text becomes part of a path.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from leaderboard.ranking import Board, Entry, Group
+from leaderboard.schema import Submission
+from leaderboard.site.times import duration
+from leaderboard.tables import fixed, inert, ratio_decimals, significant
+from leaderboard.verification import Verification
+
+Records = Mapping[str, Sequence[Verification]]  # by submission id
+
+SHOWN = 20  # rows of a board on the first page, once there are more submissions than fit there
+VERSION_WIDTH = 12
+
+
+class Cell(NamedTuple):
+    """What is read and what sorts; `value` is None where there is nothing to sort by."""
+
+    text: str
+    value: float | int | str | None = None
+
+
+class Row(NamedTuple):
+    """A submission on a board."""
+
+    submission: Submission
+    place: Cell
+    href: str | None
+    score: Cell
+    ratio: str
+    interval: str
+    most: str
+    latency: Cell
+    quality: Cell
+    counted: str
+    size: Cell
+    status: str
+    trust: str
+
+
+class Table(NamedTuple):
+    """A board. `more` is the page with all `total` rows, where `rows` are only the first."""
+
+    slug: str
+    group: Group
+    title: str
+    version: str
+    rows: tuple[Row, ...]
+    total: int
+    more: str | None
+
+
+def board_slug(group: Group) -> str:
+    """A file name for a board; the benchmark's version is foreign text and only its hash gets in."""
+    version = hashlib.sha256(group.benchmark_version.encode(errors="replace")).hexdigest()[:8]
+    tier = "" if group.division != "open" else f"-{group.tier or 'below'}"
+    return f"{group.model}-{group.division}-{group.thread_policy}{tier}-{version}"
+
+
+def page_of(submission: Submission) -> str:
+    """The page of a submission, from the site's root."""
+    return f"submissions/{submission.submission_id}.html"
+
+
+def board_title(group: Group) -> str:
+    """What is compared, in words."""
+    threads = "one thread" if group.thread_policy == "t1" else "several threads"
+    tier = "" if group.division != "open" else f", quality ≥ {group.tier} %" if group.tier else ", below all tiers"
+    return f"{group.model}, {group.division}, {threads}{tier}"
+
+
+def status_of(submission: Submission) -> str:
+    """valid, invalid, or practice, which is invalid for that reason alone."""
+    invalid = [reason.code for reason in submission.validity.reasons if reason.severity == "invalid"]
+    if not invalid:
+        return "valid"
+    return "practice" if submission.division == "practice" else "invalid"
+
+
+def trust_of(submission: Submission, records: Records) -> str:
+    """verified, refuted where no replay agrees, or claimed: nobody has replayed it."""
+    results = [record.result for record in records.get(submission.submission_id, ())]
+    return "claimed" if not results else "verified" if "PASS" in results else "refuted"
+
+
+def ratio_text(submission: Submission, value: float) -> str:
+    """A ratio in digits no finer than the interval."""
+    return fixed(value, ratio_decimals(submission.derived))
+
+
+def share_text(submission: Submission) -> str:
+    """Percent where answers are counted, else the metric."""
+    quality = submission.quality
+    return quality_text(submission) if quality.opt_correct is None else f"{100 * quality.value:.4g} %"
+
+
+def quality_text(submission: Submission) -> str:
+    """"354/360" where answers are counted, else the metric."""
+    quality = submission.quality
+    if quality.opt_correct is None:
+        return fixed(quality.value, significant(quality.value, 5))
+    return f"{quality.opt_correct:,}/{quality.n:,}"
+
+
+def row_of(entry: Entry, records: Records, has_page: bool) -> Row:
+    """A line of a board."""
+    one, derived = entry.submission, entry.submission.derived
+    place = "–" if entry.rank is None else f"{entry.rank}{'=' if entry.tied else ''}"
+    low, high = ratio_text(one, derived.ratio_lo), ratio_text(one, derived.ratio_hi)
+    p90, quality = derived.latency_us_p90, one.quality
+    return Row(
+        submission=one,
+        place=Cell(place, entry.rank),
+        href=page_of(one) if has_page else None,
+        score=Cell("–" if derived.score is None else f"{low}×", derived.score),
+        ratio=f"{ratio_text(one, derived.ratio)}×",
+        interval=f"{low} to {high}",
+        most=f"≤ {high}",
+        latency=Cell("–" if p90 is None else duration(p90), p90),
+        quality=Cell(share_text(one), quality.value if one.task.higher_is_better else -quality.value),
+        counted="" if quality.opt_correct is None else quality_text(one),
+        size=Cell(f"{one.candidate.bytes_stored:,}", one.candidate.bytes_stored),
+        status=status_of(one),
+        trust=trust_of(one, records),
+    )
+
+
+def table_of(board: Board, records: Records, pages: set[str], most: int | None) -> Table:
+    """A board with its first `most` rows, or all."""
+    slug, entries = board_slug(board.group), board.entries[:most]
+    return Table(
+        slug=slug,
+        group=board.group,
+        title=board_title(board.group),
+        version=inert(board.group.benchmark_version, VERSION_WIDTH),
+        rows=tuple(row_of(entry, records, entry.submission.submission_id in pages) for entry in entries),
+        total=len(board.entries),
+        more=f"boards/{slug}.html" if len(entries) < len(board.entries) else None,
+    )
