@@ -94,7 +94,8 @@ def kinds(site):
     hostile = next(path for path, text in texts.items() if "document.title" in text)
     failed = next(path for path, text in texts.items() if "<code>FAIL</code>" in text)
     invalid = next(path for path, text in texts.items() if "makes it invalid" in text)
-    return [*(site / f"{name}.html" for name in ("index", "pareto", "progress", "score")), hostile, failed, invalid]
+    top = [site / f"{name}.html" for name in ("index", "events", "pareto", "progress", "score")]
+    return [*top, hostile, failed, invalid]
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +301,7 @@ def test_no_page_scrolls_sideways_on_a_phone(browser, kinds, long):
 
 
 def test_names_that_mean_harm_do_nothing(browser, site, kinds):
-    for page in [site / "index.html", *kinds[4:5]]:
+    for page in [site / "index.html", *kinds[5:6]]:
         browser.open(page)
         assert browser.driver.title != "executed"
         assert browser.run("return document.querySelectorAll('img, main script').length") == 0
