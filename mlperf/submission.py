@@ -39,7 +39,7 @@ from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
 from mlperf.pins import pin_reasons
-from mlperf.process import Job, Report, measure, run
+from mlperf.process import Job, Refused, Report, measure, run
 from mlperf.recipe import Recipe
 from mlperf.source import Source
 from mlperf.tasks import Task
@@ -101,10 +101,19 @@ def ask_workers(
 
 
 def quality_of(reports: Sequence[Report], metric: Metric, truth: np.ndarray) -> Quality:
-    """Quality on the whole test set, from the worker whose candidate did worst, should they differ."""
-    told = [np.asarray(report.opt_told) for report in reports]
-    worst = metric.worst(told, truth)
-    return metric.quality(np.asarray(reports[worst].ref_told), told[worst], truth)
+    """Quality on the whole test set, from the worker whose candidate did worst, should they differ.
+
+    Raises Refused where a worker told of fewer samples, or more.
+    """
+    for report in reports:
+        for told in (report.ref_told, report.opt_told, *([report.shuffled["told"]] if report.shuffled else [])):
+            if len(told) != len(truth):
+                raise Refused(
+                    "TEST_SET_INCOMPLETE", f"a worker told of {len(told)} samples, the test set has {len(truth)}"
+                )
+    answered = [np.asarray(report.opt_told) for report in reports]
+    worst = metric.worst(answered, truth)
+    return metric.quality(np.asarray(reports[worst].ref_told), answered[worst], truth)
 
 
 def generation_of(reports: Sequence[Report], output_tokens: int | None) -> Generation | None:
@@ -193,6 +202,7 @@ def submit(
     before = reference_alone(task, samples, entry.effort, entry.threads)
     reports = ask_workers(contestant.making, samples, entry.effort, entry.threads, seeds, progress)
     alone = slower(before, reference_alone(task, samples, entry.effort, entry.threads))
+    quality = quality_of(reports, task.metric, task.data.y_test)
     read = contestant.test_files_read
     measured = Measured(
         benchmark_version=task.version,
@@ -210,7 +220,7 @@ def submit(
         seeds=seeds,
         env=environment.capture(reports[0].pools, entry.threads, load_1m),
         raw=raw_of(reports, alone),
-        quality=quality_of(reports, task.metric, task.data.y_test),
+        quality=quality,
         generation=generation_of(reports, task.answering.output_tokens),
         audits=audits_of(reports, task, read),
         entry=contestant.entry,
