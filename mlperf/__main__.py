@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from leaderboard import StoreError
 from mlperf import doctor, explain, keygen, listing, submit, tune, verify
-from mlperf.process import WorkerError
+from mlperf.process import Refused, WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
 from mlperf.terminal import CommandParser, UsageError
@@ -60,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DataError as error:
         print(f"mlperf: --model {options.model} needs data: {error}", file=sys.stderr)
         return 2
+    except Refused as refused:
+        print(f"mlperf: {refused.code}: {refused}\n(python -m mlperf explain {refused.code})", file=sys.stderr)
+        return 1
     except (StoreError, WorkerError, OSError, ValueError) as error:
         print(f"mlperf: {error}", file=sys.stderr)
         return 1
