@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from leaderboard import StoreError
-from mlperf import doctor, explain, keygen, listing, submit, tune, verify
+from mlperf import doctor, duel, explain, keygen, listing, submit, tune, verify
 from mlperf.process import Refused, WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
@@ -27,6 +27,7 @@ COMMANDS = {
     "explain": explain,
     "keygen": keygen,
     "verify": verify,
+    "duel": duel,
 }
 
 

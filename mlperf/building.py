@@ -33,20 +33,29 @@ def write_training(task: Task, folder: Path) -> Path:
     return folder
 
 
-def of_entry(task: Task, source: Source, folder: Path, threads: int) -> Contestant:
-    """Build an entry in a folder. Raises Refused where it fails or breaks a rule, WorkerError where it dies."""
-    unpack(source, folder / FOLDER)
-    kept = folder / context.FOLDER
-    kept.mkdir(exist_ok=True)
-    given = {
+def given_to(task: Task, main: str, folder: Path, threads: int) -> dict[str, Any]:
+    """What a process is told that builds or measures the entry that lies in a folder, the training part included."""
+    return {
         "task": task.name,
         "folder": str(folder / FOLDER),
-        "main": source.main,
+        "main": main,
         "training": str(write_training(task, folder / "training")),
-        "kept": str(kept),
+        "kept": str(folder / context.FOLDER),
         "threads": threads,
         "seed": SEED,
     }
+
+
+def built(task: Task, main: str, folder: Path, threads: int, model_sha256: str | None) -> Making:
+    """How workers make an entry that was built before and lies in a folder."""
+    return Making(FACTORY, {**given_to(task, main, folder, threads), "model_sha256": model_sha256})
+
+
+def of_entry(task: Task, source: Source, folder: Path, threads: int) -> Contestant:
+    """Build an entry in a folder. Raises Refused where it fails or breaks a rule, WorkerError where it dies."""
+    unpack(source, folder / FOLDER)
+    (folder / context.FOLDER).mkdir(exist_ok=True)
+    given = given_to(task, source.main, folder, threads)
     facts = process.run(
         "mlperf.entry:build", {**given, "test_files": places(task.dataset)}, lambda _: None, threads,
         name="the entry's build",

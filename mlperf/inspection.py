@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from leaderboard import Measured, Submission, travelling
 from leaderboard.verification import Check
-from mlperf import environment
+from mlperf import context, environment, source
 from mlperf.contestant import CANDIDATE
 from mlperf.pins import file_reasons
 from mlperf.submission import reference_record, task_record
@@ -20,7 +20,7 @@ from mlperf.tasks import Task
 
 TOLD = 4  # of what differs, so many are named
 HASHES = {"checkpoint_sha256", "code_sha256", "dataset_sha256"}  # told by `file_reasons`, shortened
-SOURCE = "entry/"
+SOURCE, KEPT = f"{source.FOLDER}/", f"{context.FOLDER}/"  # of an entry: its code, and what it keeps
 
 
 class Subject(NamedTuple):
@@ -83,22 +83,19 @@ def travelled(subject: Subject) -> Iterator[Check]:
     files, candidate, here = submission.files or {}, submission.candidate, environment.code_sha256()
     faults = travelling.check(files, folder)
     code = [fault for fault in faults if fault.startswith(f"{folder.name}/{SOURCE}")]
-    checkpoint = [fault for fault in faults if fault.startswith(f"{folder.name}/{CANDIDATE}")]
+    stored = tuple(f"{folder.name}/{path}" for path in (CANDIDATE, KEPT))
+    checkpoint = [fault for fault in faults if fault.startswith(stored)]
     others = [fault for fault in faults if fault not in code + checkpoint]
     if candidate.code_sha256 != here:
         code.append(f"kernels and tinytorch {(candidate.code_sha256 or 'unknown')[:12]} instead of {here[:12]}")
     if submission.entry is None and files.get(CANDIDATE) != candidate.checkpoint_sha256:
         checkpoint.append(f"candidate.checkpoint_sha256 {candidate.checkpoint_sha256[:12]}, not that of {CANDIDATE}")
-    if not (code or checkpoint or others) and (size := size_of(submission, folder)) != candidate.bytes_stored:
-        others.append(f"bytes_stored {candidate.bytes_stored} instead of {size}")
+    elif submission.entry is None and not faults:
+        size = (folder / CANDIDATE).stat().st_size
+        others += [f"bytes_stored {candidate.bytes_stored} instead of {size}"] if size != candidate.bytes_stored else []
     yield outcome("CODE_HASH", code, "the code that is installed here, and the entry's own as it was submitted")
     yield outcome("CHECKPOINT_HASH", checkpoint, "the weights that were measured")
     yield outcome("FILE_HASH", others, "exactly the files that were submitted")
-
-
-def size_of(submission: Submission, folder: Path) -> int:
-    """What the files of a candidate take on disk."""
-    return sum((folder / path).stat().st_size for path in submission.files or {})
 
 
 def replayable(submission: Submission) -> Check:
@@ -107,6 +104,8 @@ def replayable(submission: Submission) -> Check:
     if submission.entry is None:
         missing += [name for name in ("form", "threads") if getattr(candidate, name) is None]
         missing += [] if CANDIDATE in (submission.files or {}) else [CANDIDATE]
+    elif submission.entry.main not in (submission.files or {}):
+        missing += [submission.entry.main]
     return outcome(
         "NOT_REPLAYABLE", [f"no {name}" for name in missing], "form, threads and weights, as schema 1.2.0 keeps them"
     )

@@ -1,40 +1,30 @@
-"""Making a candidate again from its recipe, to compare its weights bit for bit with those that were submitted.
+"""Making a candidate again from what it was made by, to compare it bit for bit with what was submitted.
 
-Every stage is deterministic on one kind of processor, training included, by however many threads. Only `accelerate`
-chooses by timing, among a few ways to execute: so all that it may choose are made, and the submitted weights must be
-one of them.
+Every stage of a recipe is deterministic on one kind of processor, training included, by however many threads. Only
+`accelerate` chooses by timing, among a few ways to execute: so all that it may choose are made, and what was submitted
+must be one of them. An entry is built again, in a process that has the training part alone.
 """
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-from leaderboard import Submission
+from leaderboard import Candidate, Submission
 from leaderboard.verification import Check
-from mlperf.inspection import Subject
+from mlperf.building import of_entry
+from mlperf.contestant import of_recipe
+from mlperf.inspection import SOURCE, Subject, outcome
 from mlperf.pipeline import FUNCTIONS, Context, State, Watch, start, unwatched, variants
+from mlperf.process import Refused
 from mlperf.recipe import Recipe
+from mlperf.source import Source
 from mlperf.tasks import Task
-from tinytorch import weights
-from tinytorch.core.layers import Layer
 
-
-class Made(NamedTuple):
-    """A candidate as a submission states it."""
-
-    checkpoint_sha256: str
-    form: str | None
-    threads: int | None
-    retrained: bool
-
-    def __str__(self) -> str:
-        trained = ", retrained" if self.retrained else ""
-        return f"weights {self.checkpoint_sha256[:12]} as {self.form} with {self.threads} thread(s){trained}"
+CODE = "RETRAINING_MISMATCH"
+MADE_AGAIN = "bit for bit what comes of making it again"
 
 
 def recipe_of(submission: Submission) -> Recipe:
@@ -57,29 +47,58 @@ def states(task: Task, recipe: Recipe, threads: int, watch: Watch = unwatched) -
         yield variant.state(state, context)
 
 
-def sha256_of(model: Layer) -> str:
-    """The hash of a model's weights as a file."""
-    with tempfile.TemporaryDirectory(prefix="mlperf-") as folder:
-        path = Path(folder, "weights.safetensors")
-        weights.save(model, path)
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+def remade(subject: Subject, same_machine: bool, watch: Watch = unwatched) -> Iterator[Check]:
+    """RETRAINING_MISMATCH if another candidate comes out than the one submitted: other weights, form, or figures.
 
-
-def remade(subject: Subject, same_machine: bool, watch: Watch = unwatched) -> Check:
-    """RETRAINING_MISMATCH if the recipe gives other weights than those submitted.
-
-    Other processors round differently, so there a difference is told and not judged.
+    Other processors round differently, so there a difference is told and not judged. Building an entry again may break
+    a rule, whose code is then that of the check.
     """
-    submission, candidate = subject.submission, subject.submission.candidate
-    said = Made(candidate.checkpoint_sha256, candidate.form, candidate.threads, candidate.retrained)
-    possible = [
-        Made(sha256_of(state.model), state.form, state.threads, state.retrained)
-        for state in states(subject.task, recipe_of(submission), submission.threads, watch)
-    ]
-    passed = True if said in possible else False if same_machine else None
-    return Check(
-        code="RETRAINING_MISMATCH",
-        passed=passed,
-        measured=str(said),
-        required=f"what its recipe makes: {' or '.join(map(str, dict.fromkeys(possible)))}"[:4000],
-    )
+    if subject.submission.entry is None:
+        check = by_recipe(subject, watch)
+    else:
+        try:
+            check, read = by_entry(subject)
+        except Refused as refused:
+            yield outcome(refused.code, [str(refused)], MADE_AGAIN)
+            return
+        yield outcome("CALIBRATION_LEAK", read, "no file of the test data opened while it is built")
+    yield check if check.passed or same_machine else check.model_copy(update={"passed": None})
+
+
+def by_entry(subject: Subject) -> tuple[Check, Sequence[str]]:
+    """An entry built again from its source, and which files of the test data it opened then. Raises Refused."""
+    submission, files = subject.submission, subject.submission.files or {}
+    assert submission.entry is not None
+    own = {path.removeprefix(SOURCE): (subject.folder / path).read_bytes() for path in files if path.startswith(SOURCE)}
+    with tempfile.TemporaryDirectory(prefix="mlperf-") as folder:
+        source = Source(own, submission.entry.main.removeprefix(SOURCE))
+        made = of_entry(subject.task, source, Path(folder), submission.threads)
+    wrong = list(differing(submission.candidate, made.candidate))
+    wrong += [f"{path} is another file" for path in files if made.hashes.get(path) != files[path]]
+    wrong += [f"{path} was not submitted" for path in made.hashes.keys() - files.keys()]
+    return outcome(CODE, wrong, MADE_AGAIN), made.test_files_read or ()
+
+
+def by_recipe(subject: Subject, watch: Watch) -> Check:
+    """The nearest of what the recipe may make."""
+    submission, task = subject.submission, subject.task
+    recipe, threads = recipe_of(submission), submission.threads
+    differences: list[list[str]] = []
+    for state in states(task, recipe, threads, watch):
+        with tempfile.TemporaryDirectory(prefix="mlperf-") as folder:
+            made = of_recipe(task, recipe, state, (), Path(folder), threads).candidate
+        differences.append(list(differing(submission.candidate, made)))
+    nearest = min(differences, key=len)
+    return outcome(CODE, nearest, MADE_AGAIN)
+
+
+def differing(said: Candidate, made: Candidate) -> Iterator[str]:
+    """Every field in which two candidates differ, in words."""
+    for name in Candidate.model_fields:
+        one, other = (getattr(candidate, name) for candidate in (said, made))
+        if one != other:
+            yield f"{name} {shortened(one)} instead of {shortened(other)}"
+
+
+def shortened(value: object) -> str:
+    return value[:12] if isinstance(value, str) else str(value)

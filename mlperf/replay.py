@@ -7,6 +7,7 @@ audits, threads, clocks. Section 5.4 of the protocol then compares the two (`tol
 from __future__ import annotations
 
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from leaderboard import Measured, Quality, Seeds, utc_now
-from mlperf import environment, hidden
-from mlperf.contestant import CANDIDATE, from_file
+from mlperf import building, environment, hidden
+from mlperf.contestant import CANDIDATE, Making, from_file
 from mlperf.harness import PRACTICE, RANKED, Effort
 from mlperf.hidden import Deficit, Hidden
-from mlperf.inspection import Subject
+from mlperf.inspection import SOURCE, Subject
 from mlperf.process import steps_of
 from mlperf.submission import (
     ask_workers,
@@ -76,6 +77,20 @@ def steps(measured: Measured) -> int:
     return effort.workers * steps_of(effort) + steps_of(ASKED)
 
 
+def again(subject: Subject, folder: Path) -> Making:
+    """How workers make what was submitted, from a copy of its files in a folder."""
+    submission, task, candidate = subject.submission, subject.task, subject.submission.candidate
+    files = submission.files or {}
+    for path in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(subject.folder / path, folder / path)
+    if submission.entry is not None:
+        main = submission.entry.main.removeprefix(SOURCE)
+        return building.built(task, main, folder, submission.threads, files.get(CANDIDATE))
+    assert candidate.form is not None and candidate.form != "entry" and candidate.threads is not None
+    return from_file(task, folder / CANDIDATE, candidate.form, candidate.threads, submission.threads)
+
+
 def replay(
     subject: Subject, secret: Secret, unseen: Hidden, percent: int, progress: Callable[[], object]
 ) -> Replayed:
@@ -84,15 +99,13 @@ def replay(
     Raises WorkerError or Refused where a worker gives no result.
     """
     submission, task = subject.submission, subject.task
-    candidate, seeds, load_1m = submission.candidate, secret.seeds(submission.seeds.data), environment.load_1m()
-    assert candidate.form is not None and candidate.form != "entry" and candidate.threads is not None
+    seeds, load_1m, threads = secret.seeds(submission.seeds.data), environment.load_1m(), submission.threads
     with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
         folder = Path(name)
+        making = again(subject, folder)
         public = write_samples(folder / "samples.npz", task, task.data.x_test, task.data.y_test)
-        new = write_samples(folder / "hidden.npz", task, unseen.x, unseen.y)
-        weights, form, threads = subject.folder / CANDIDATE, candidate.form, submission.threads
-        making = from_file(task, weights, form, candidate.threads, threads)
         reports = ask_workers(making, public, effort_of(submission), threads, seeds, progress)
+        new = write_samples(folder / "hidden.npz", task, unseen.x, unseen.y)
         (asked,) = ask_workers(making, new, ASKED, threads, seeds, progress)
     observed = {
         "created_utc": utc_now(),

@@ -75,19 +75,19 @@ def prepare(path: Path, options: Options) -> Prepared:
             hidden.withheld(subject.task, options.hidden)  # found out before anything takes long
         checks = list(inspect(subject))
         if not any(check.passed is False for check in checks):
-            checks.append(made_again(subject) if options.retrain else left_out())
+            checks += made_again(subject) if options.retrain else [left_out()]
     except (UnknownTask, RecipeError) as error:
         checks = [Check(code="NOT_REPLAYABLE", passed=False, measured=str(error), required="a task and recipe of here")]
     return Prepared(path, submission, tuple(checks))
 
 
-def made_again(subject: Subject) -> Check:
-    """The candidate from its recipe, by the threads of the submission."""
+def made_again(subject: Subject) -> list[Check]:
+    """What comes of making the candidate again, by the threads of the submission."""
     from kernels.threads import set_num_threads
 
     threads = subject.submission.threads
     set_num_threads(threads, blas=threads)
-    return remade(subject, tolerances.same_machine(subject.submission.env, machine()))
+    return list(remade(subject, tolerances.same_machine(subject.submission.env, machine())))
 
 
 def left_out() -> Check:

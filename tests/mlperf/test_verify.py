@@ -16,19 +16,10 @@ from tinytorch import weights
 DISTURBED = {"RATIO_MISMATCH", "REFERENCE_OUT_OF_BAND", "SEED_SENSITIVE", "CACHING_SUSPECTED"}  # by a busy machine
 
 
-@pytest.fixture(scope="module")
-def board(tmp_path_factory):
-    """A directory with an honest submission, made once; tests work on copies."""
-    root = tmp_path_factory.mktemp("board")
-    main(["submit", "--model", "perceptron", "--fast", "--submitter", "Ada", "--leaderboard", str(root)])
-    assert len(load_all(root).submissions) == 1
-    return root
-
-
 @pytest.fixture
-def copied(board, tmp_path):
+def copied(perceptron_board, tmp_path):
     """The path of the submission in a directory of one's own."""
-    shutil.copytree(board, tmp_path / "board")
+    shutil.copytree(perceptron_board, tmp_path / "board")
     (path,) = (tmp_path / "board").rglob("*.json")
     return path
 
