@@ -165,7 +165,8 @@ def fight(task: Task, a: Rival, b: Rival, threads: int, effort: Effort, folder: 
     samples = write_samples(folder / "samples.npz", task, data.x_test, data.y_test)
     sides = {name: {"factory": one.making.factory, "arguments": dict(one.making.arguments)} for name, one in
              (("one", a), ("other", b))}  # fmt: skip
-    reports = ask_workers(Making(FACTORY, sides), samples, effort, threads, Secret().seeds(None), bar.update)
+    making = Making(FACTORY, sides, a.making.limits or b.making.limits)
+    reports = ask_workers(making, samples, effort, threads, Secret().seeds(None), bar.update)
     medians = [pair_median(Blocks(**{name: report.worker[name] for name in Blocks.model_fields})) for report in reports]
     return Outcome(
         math.exp(median(medians)), math.exp(min(medians)), math.exp(max(medians)),

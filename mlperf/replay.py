@@ -91,9 +91,7 @@ def again(subject: Subject, folder: Path) -> Making:
     return from_file(task, folder / CANDIDATE, candidate.form, candidate.threads, submission.threads)
 
 
-def replay(
-    subject: Subject, secret: Secret, unseen: Hidden, percent: int, progress: Callable[[], object]
-) -> Replayed:
+def replay(subject: Subject, secret: Secret, unseen: Hidden, percent: int, progress: Callable[[], object]) -> Replayed:
     """Measure again. `percent` of the reference's quality is what the division asks for, on `unseen` data, too.
 
     Raises WorkerError or Refused where a worker gives no result.

@@ -96,7 +96,7 @@ def ask_workers(
         audit = None if seeds.audit is None else seeds.audit + position
         seed, shuffle = (seeds.order or 0) + position, audit is not None and position == 0
         job = Job(making.factory, arguments, effort, threads, seed, first, audit, shuffle)
-        reports.append(measure(job, position, progress))
+        reports.append(measure(job, position, progress, making.limits))
     return reports
 
 
