@@ -33,8 +33,8 @@ class SandboxError(RuntimeError):
 
 @dataclass(frozen=True)
 class Sandbox:
-    """What a job may see beside the system: files or folders it reads, and those among them that it must not (`masked`:
-    a file is empty then, a folder too).
+    """What a job may see beside the system: files and folders that it reads (`readable`), and what there, or among the
+    packages, it must not (`masked`): such a file cannot be read, such a folder is empty.
     """
 
     readable: Sequence[Path] = ()
