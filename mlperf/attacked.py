@@ -5,7 +5,6 @@ What limits alone do not stop is stated as well: a foreign program then has all 
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -19,14 +18,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import psutil
-from tabulate import tabulate
 
 from mlperf.limits import MB, Limits
 from mlperf.process import LimitExceeded, WorkerError, run
-from mlperf.sandbox import ROOT, Sandbox, available, interpreter
-from mlperf.terminal import phase
+from mlperf.sandbox import ROOT, Sandbox, interpreter
 
 Guard = Literal["limits", "sandbox"]
+GUARDS: tuple[Guard, ...] = ("limits", "sandbox")
 AT_ONCE = 4  # attacks: most only wait to be stopped
 
 TRIAL = Limits(
@@ -57,7 +55,16 @@ class Row(NamedTuple):
 
     @property
     def as_stated(self) -> bool:
-        return self.outcome == getattr(self.attack, self.guard) and not self.survivors
+        return self.outcome == self.stated and not self.survivors
+
+    @property
+    def stated(self) -> str:
+        """How it should end."""
+        return getattr(self.attack, self.guard)
+
+    def __str__(self) -> str:
+        survived = f", {self.survivors} processes survive" if self.survivors else ""
+        return self.outcome + survived + ("" if self.as_stated else f" (stated: {self.stated})")
 
 
 def both(outcome: str) -> tuple[str, str]:
@@ -157,38 +164,7 @@ def attempt(attack: Attack, guard: Guard) -> Row:
         return Row(attack, guard, outcome, why, left)
 
 
-def rows(guards: Sequence[Guard] = ("limits", "sandbox")) -> Iterator[Row]:
+def rows(guards: Sequence[Guard] = GUARDS) -> Iterator[Row]:
     """Make all attacks, several at once, and tell of each in order. SandboxError where there is no sandbox."""
     with ThreadPoolExecutor(min(AT_ONCE, 2 * (os.cpu_count() or 1))) as pool:
         yield from pool.map(lambda pair: attempt(*pair), [(attack, guard) for attack in ATTACKS for guard in guards])
-
-
-def selftest() -> int:
-    """Make all attacks and print how each ended: 1 if one ended otherwise than stated, and last a line of JSON."""
-    guards: list[Guard] = ["limits", "sandbox"]
-    if (missing := available()) is not None:
-        print(f"mlperf: {missing}", file=sys.stderr)
-        guards = ["limits"]
-    made: list[Row] = []
-    with phase("attacks", len(ATTACKS) * len(guards), "attack") as bar:
-        for row in rows(guards):
-            made.append(row)
-            bar.update()
-    print(table(made))
-    wrong = [f"{row.attack.name}, {row.guard}" for row in made if not row.as_stated]
-    line = {"attacks": len(made), "as_stated": len(made) - len(wrong), "otherwise": wrong, "sandbox": missing is None}
-    print("\n" + json.dumps(line, separators=(",", ":")), flush=True)
-    return 1 if wrong or missing is not None else 0
-
-
-def table(made: Sequence[Row]) -> str:
-    """A line an attack: what it tries, and how it ended with each guard; in Markdown."""
-    ended: dict[str, dict[str, str]] = {}
-    for row in made:
-        survived = f", {row.survivors} processes survive" if row.survivors else ""
-        stated = "" if row.as_stated else f" (stated: {getattr(row.attack, row.guard)})"
-        ended.setdefault(row.attack.about, {})[row.guard] = row.outcome + survived + stated
-    guards = list(dict.fromkeys(row.guard for row in made))
-    heads = {"limits": "limits alone (submit)", "sandbox": "limits and sandbox (verify)"}
-    lines = [[about, *(of.get(guard, "") for guard in guards)] for about, of in ended.items()]
-    return tabulate(lines, ["attack", *(heads[guard] for guard in guards)], tablefmt="github")

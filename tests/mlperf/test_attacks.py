@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from mlperf import attacked, sandbox
-from mlperf.attacked import ATTACKS, Row, rows, table
+from mlperf import __main__ as command
+from mlperf import sandbox, selftest
+from mlperf.attacked import ATTACKS, GUARDS, Row, rows
 
-GUARDS = ("limits", "sandbox")
 WITHOUT = sandbox.available()
 
 
@@ -34,19 +34,26 @@ def test_the_sandbox_lets_no_attack_succeed():
     assert [attack.name for attack in ATTACKS if attack.sandbox == "succeeds"] == []
 
 
-def test_a_table_says_what_was_not_as_stated():
-    attack = ATTACKS[0]
-    text = table([Row(attack, "limits", "succeeds", "", 3), Row(attack, "sandbox", attack.sandbox, "", 0)])
-    assert "| attack" in text and "limits alone (submit)" in text
-    assert "succeeds, 3 processes survive (stated: stopped: processes)" in text
-    assert text.count("stated") == 1
+def test_the_selftest_says_what_was_not_as_stated(monkeypatch, capsys):
+    monkeypatch.setattr(selftest, "bubblewrap", lambda: "bwrap")
+    monkeypatch.setattr(selftest, "compile_all", lambda: None)
+    made = [Row(attack, guard, getattr(attack, guard), "", 0) for attack in ATTACKS for guard in GUARDS]
+    for bad in (None, Row(ATTACKS[0], "limits", "succeeds", "", 3)):
+        monkeypatch.setattr(selftest, "rows", lambda bad=bad: iter([bad or made[0], *made[1:]]))
+        assert command.main(["selftest", "sandbox"]) == (0 if bad is None else 1)
+        out = capsys.readouterr().out
+        line = json.loads(out.splitlines()[-1])
+        assert line["passed"] == (bad is None) and len(line["rows"]) == len(ATTACKS)
+        assert ("succeeds, 3 processes survive (stated: stopped: processes)" in out) == (bad is not None)
 
 
-def test_the_selftest_fails_if_one_attack_does(monkeypatch, capsys):
-    good, bad = (Row(ATTACKS[0], "limits", outcome, "", 0) for outcome in (ATTACKS[0].limits, "succeeds"))
-    monkeypatch.setattr(attacked, "available", lambda: None)
-    for made, code in (([good], 0), ([good, bad], 1)):
-        monkeypatch.setattr(attacked, "rows", lambda guards, made=made: iter(made))
-        assert attacked.selftest() == code
-        line = json.loads(capsys.readouterr().out.splitlines()[-1])
-        assert line["otherwise"] == ["forks, limits"] * code and line["as_stated"] == 1
+def test_without_a_sandbox_the_selftest_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    monkeypatch.setattr(selftest, "compile_all", lambda: None)
+    sandbox.bubblewrap.cache_clear()
+    try:
+        assert command.main(["selftest", "sandbox"]) == 1
+        assert "bubblewrap (bwrap) is not installed: install Debian's package `bubblewrap`" in capsys.readouterr().err
+        assert "--no-sandbox" in str(sandbox.available())
+    finally:
+        sandbox.bubblewrap.cache_clear()
