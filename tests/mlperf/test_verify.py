@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leaderboard import Measured, finalise, load_all, proof, signing, verification
-from leaderboard.verdict import canonical
+from leaderboard import load_all, signing, verification
 from mlperf import tasks, verifying
 from mlperf.__main__ import main
+from tests.mlperf.tampering import DISTURBED, failed, resealed, verify
 from tinytorch import weights
-
-DISTURBED = {"RATIO_MISMATCH", "REFERENCE_OUT_OF_BAND", "SEED_SENSITIVE", "CACHING_SUSPECTED"}  # by a busy machine
 
 
 @pytest.fixture
@@ -28,35 +26,6 @@ def copied(perceptron_board, tmp_path):
 def key(tmp_path):
     signing.generate(tmp_path / "keys" / "key.pem")
     return tmp_path / "keys" / "key.pem"
-
-
-def resealed(path, change, files=None):
-    """A submission changed by somebody careful: hash, id and derived figures fit again. Returns its path."""
-    submission, faults = proof.prove_file(path)
-    assert not faults
-    content = submission.model_dump(mode="json", include=set(Measured.model_fields))
-    change(content)
-    forged = finalise(Measured.model_validate(content))
-    target = path.with_name(f"{forged.submission_id}.json")
-    target.write_bytes(canonical(forged.model_dump(mode="json")) + b"\n")
-    folder = target.with_suffix(".files")
-    shutil.copytree(path.with_suffix(".files"), folder, dirs_exist_ok=True)
-    for name, text in (files or {}).items():
-        (folder / name).write_bytes(text)
-    return target
-
-
-def verify(capsys, *arguments):
-    capsys.readouterr()
-    code = main(["verify", *map(str, arguments)])
-    return code, json.loads(capsys.readouterr().out.splitlines()[-1])
-
-
-def failed(capsys, path, *arguments):
-    code, line = verify(capsys, path, *arguments)
-    (result,) = line["results"]
-    assert (code == 1) == (result["result"] == "FAIL") == bool(result["failed"])
-    return set(result["failed"])
 
 
 def test_an_honest_submission_is_signed_and_entered(copied, key, capsys):
@@ -113,7 +82,6 @@ def test_weights_that_no_recipe_made_though_every_hash_fits(copied, tmp_path, ca
     digest, text = weights.sha256(tmp_path / "better.safetensors"), (tmp_path / "better.safetensors").read_bytes()
 
     def change(content):
-        content["files"] = {"candidate.safetensors": digest}
         content["candidate"]["checkpoint_sha256"] = digest
 
     forged = resealed(copied, change, {"candidate.safetensors": text})
