@@ -7,6 +7,7 @@ it. This package imports none of the others. Figures: `derive.py`; rules: `gates
 
 from leaderboard.bands import PROTOCOLS, Protocol
 from leaderboard.measured import (
+    Alone,
     Audits,
     Blas,
     Blocks,
@@ -45,6 +46,7 @@ from leaderboard.verdict import finalise, judge
 __all__ = [
     "PROTOCOLS",
     "SCHEMA_VERSION",
+    "Alone",
     "Audits",
     "Blas",
     "Blocks",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from leaderboard import html
 from leaderboard.ranking import By, boards
 from leaderboard.schema import Division
 from leaderboard.store import StoreError, default_directory, load_all
@@ -74,7 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 for something unknown; 130 after Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
     command = parser()
+    if list(argv[:1]) == ["html"]:
+        html.add_parser(command.add_subparsers())
+        return html.run(command.parse_args(argv))
     arguments = command.parse_args(argv)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode still shows every name

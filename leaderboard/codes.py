@@ -207,6 +207,12 @@ OTHER: dict[Kind, dict[str, tuple[str, str, str]]] = {
         ),
     },
     "run": {
+        "ENTRY": (
+            "An entry builds, makes the same network every time, and its callable answers as the reference's would.",
+            "What cannot be built again in every process cannot be measured five times, nor replayed.",
+            "Read the message: it is the entry's own error, or the shape that differs. Keep by `context.once` what is "
+            "trained or random.",
+        ),
         "OUTPUT_TYPE": (
             "Every answer is a NumPy array, computed when it is handed over.",
             "An object that computes when it is looked at is timed while it does nothing.",

@@ -25,10 +25,6 @@ def add_parser(commands: Any) -> None:
         description="Build the leaderboard as a folder of pages. A site that was built before is replaced, as a whole "
         "and at once; a folder with anything else in it is refused.",
     )  # fmt: skip
-    add_options(command)
-
-
-def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, default=OUT, metavar="DIR", help=f"the folder to build (default: {OUT})")
     command.add_argument("--leaderboard", type=Path, metavar="DIR", help="where the submissions lie")
 
@@ -62,9 +58,3 @@ def run(options: argparse.Namespace) -> int:
         f"Open {inert(str(options.out / 'index.html'))} ({built.index_bytes / 1000:.0f} kB)"
     )
     return 0
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser)
-    sys.exit(run(parser.parse_args()))

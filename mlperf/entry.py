@@ -20,12 +20,12 @@ from numba.core import event
 
 from kernels.threads import set_num_threads
 from mlperf import source, tasks
-from mlperf.candidate import Compilations
+from mlperf.candidate import SHUFFLE_SEED, Compilations
 from mlperf.contestant import CANDIDATE, dtypes_of, nonzero
 from mlperf.context import Context, Kept, Optimised
 from mlperf.costs import query_flops
 from mlperf.harness import Arm, answers
-from mlperf.shuffling import shuffle_file, shuffle_model
+from mlperf.shuffling import disturb, shuffle_file
 from mlperf.source import EntryError
 from mlperf.worker import Pair, Refusal
 from tinytorch import weights
@@ -45,7 +45,7 @@ def made(
     """
     model, answering = task.reference(), task.answering
     if shuffle is not None:
-        shuffle_model(model, shuffle)
+        disturb(model, shuffle)
     x, y = (np.load(Path(training, f"{name}.npy"), mmap_mode="r") for name in "xy")
     example = answering.queries(x[:1])[0]
     context = Context(x, y, example, answering, task.lessons, task.batches, task.loss, threads, seed=seed, kept=kept)
@@ -208,6 +208,11 @@ def pair(
             "optimize made other weights than when the entry was built; make what is random or trained by "
             "`context.once` or `context.taught`, which keep it",
         )
+
+    def again() -> Arm:
+        given = (folder, main, training, kept, model_sha256, samples, threads, seed)
+        return pair(task, *given, shuffle=SHUFFLE_SEED).opt
+
     with np.load(samples) as file:
         x, y = file["x"], file["y"]
     asked = answering.queries(x)
@@ -225,4 +230,5 @@ def pair(
         compiled=lambda: compilations.count,
         output_tokens=answering.output_tokens,
         caching=caching,
+        shuffled=again if shuffle is None else None,
     )

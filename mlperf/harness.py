@@ -16,12 +16,27 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from profiler.samples import Block, Runner, Usage, arrivals, stopwatch, turns, warm_up, without_gc
+from profiler.samples import (
+    UNPROBED,
+    Block,
+    Probe,
+    Runner,
+    Usage,
+    arrivals,
+    pause,
+    stopwatch,
+    turns,
+    warm_up,
+    without_gc,
+)
 
 Query = Callable[[np.ndarray], Any]
 Progress = Callable[[int, int], object]  # told how many are done, of how many
 Side = Literal["ref", "opt"]
 
+LOOKED_AT = 50  # of so many timed queries one answer is looked at, ...
+LEAST_LOOKED_AT, MOST_LOOKED_AT = 4, 64  # ... but at least and at most so many a block
+PAUSE_S = 0.003  # after each block, in which nothing may be computed
 QUERIES_PER_TURN = 16  # single queries: so many of one arm, then of the other
 PROMPTS_PER_WORKER = 16  # answers whose tokens are timed one by one
 
@@ -43,6 +58,10 @@ class Effort:
 RANKED = Effort(workers=5, pairs=15, block_ns=40_000_000, queries=256)
 PRACTICE = Effort(workers=2, pairs=7, block_ns=5_000_000, queries=64)
 ESTIMATE = Effort(workers=1, pairs=5, block_ns=5_000_000, queries=0)  # between two stages of the pipeline
+
+
+class NoArray(TypeError):
+    """An arm answered with something else than a NumPy array, which might compute the answer later."""
 
 
 class Arm(NamedTuple):
@@ -84,24 +103,36 @@ def compare(
     first: Side = "ref",
     ready: Callable[[], None] = lambda: None,
     progress: Callable[[], None] = lambda: None,
+    bell: Callable[[], None] = lambda: None,
+    seed: int | None = None,
 ) -> dict[str, Any]:
     """Warm both arms up on dummy data, then time `effort.pairs` pairs of blocks along the trace.
 
-    `ready` is called once, just before the first timed block; `progress` after every pair. Returns the fields of the
-    leaderboard's `Worker` that can be known here, by name; times in ns.
+    `ready` is called once, just before the first timed block; `progress` after every pair; `bell` just before and just
+    after each block's clock runs. Returns the fields of the leaderboard's `Worker` that can be known here, by name;
+    times in ns. With a seed for where to look, some answers are copied while timed (`taken` are the candidate's) and a
+    pause follows each block. Raises NoArray if one that is looked at is none.
     """
     warm = warm_up(runners(ref, opt, dummies(trace), "ref"), effort.block_ns)
     arms, order = runners(ref, opt, trace, first), []
     walls: dict[Side, list[int]] = {"ref": [], "opt": []}
     blocks: list[Block] = []
+    taken: list[tuple[int, np.ndarray]] = []
+    pauses: list[tuple[int, int]] = []
+    rng = None if seed is None else np.random.default_rng(seed)
     with without_gc():
         ready()
         for pair in turns(arms, effort.pairs):
             order.append(pair[0])
             for side in pair:
-                block = arms[side].block(warm.calls[side])
+                calls = warm.calls[side]
+                probe = UNPROBED if rng is None else Probe(looks(calls, rng), copied, bell)
+                block = arms[side].block(calls, probe=probe)
                 walls[side].append(block.wall_ns)
                 blocks.append(block)
+                if rng is not None:
+                    taken += block.taken if side == "opt" else ()
+                    pauses.append(pause(PAUSE_S))
             progress()
     usage: dict[str, list[int] | None] = {
         name: None
@@ -118,7 +149,23 @@ def compare(
         "warmup_blocks": warm.samples,
         "steady": not warm.unsteady,
         **usage,
+        "idle_ns": [wall_ns for wall_ns, _ in pauses] if pauses else None,
+        "idle_cpu_ns": [cpu_ns for _, cpu_ns in pauses] if pauses else None,
+        "taken": taken,
     }
+
+
+def looks(calls: int, rng: np.random.Generator) -> list[int]:
+    """At which of a block's calls the answer is looked at: some that nobody can foresee, and the last."""
+    count = min(calls, max(LEAST_LOOKED_AT, min(MOST_LOOKED_AT, calls // LOOKED_AT)))
+    return sorted({*rng.choice(calls, size=count, replace=False).tolist(), calls - 1})
+
+
+def copied(answer: Any) -> np.ndarray:
+    """A copy of an answer, which therefore is there. Raises NoArray."""
+    if type(answer) is not np.ndarray:
+        raise NoArray(f"harness: the arm answered with {type(answer).__name__}; it must give a NumPy array")
+    return answer.copy()
 
 
 def single_queries(
@@ -167,15 +214,13 @@ def unseen(done: int, of: int) -> None:
 def answers(arm: Arm, samples: Sequence[np.ndarray], progress: Progress = unseen) -> np.ndarray:
     """The arm's outputs for all samples, stacked along the first axis; asked as when timed, or `arm.at_once` together.
 
-    TypeError if the arm answers with something else than an array.
+    NoArray if the arm answers with something else than an array.
     """
     outputs = []
     with arm.around():
         for start in range(0, len(samples), arm.at_once):
             some = samples[start : start + arm.at_once]
             y = arm.run(some[0] if len(some) == 1 else np.concatenate(some))
-            if type(y) is not np.ndarray:
-                raise TypeError(f"harness: the arm answered with {type(y).__name__}; it must give a NumPy array")
-            outputs.append(y.copy())
+            outputs.append(copied(y))
             progress(start + len(some), len(samples))
     return np.concatenate(outputs)

@@ -56,6 +56,10 @@ class Metric(ABC):
         """The quality of what was told."""
 
     @abstractmethod
+    def chance(self, truth: np.ndarray) -> float:
+        """The metric's value for the best answer that knows nothing of a sample."""
+
+    @abstractmethod
     def quality(self, ref: np.ndarray, opt: np.ndarray, truth: np.ndarray) -> Quality:
         """What both arms told, as a submission keeps it."""
 
@@ -89,6 +93,10 @@ class RightAnswers(Metric):
     def score(self, told: np.ndarray, truth: np.ndarray) -> Score:
         right = self.right(told, truth)
         return Score(float(right.mean()), len(right), int(right.sum()))
+
+    def chance(self, truth: np.ndarray) -> float:
+        """Of always giving the most frequent answer."""
+        return float(np.unique(truth, axis=0, return_counts=True)[1].max() / len(truth))
 
     def quality(self, ref: np.ndarray, opt: np.ndarray, truth: np.ndarray) -> Quality:
         ref_right, opt_right = self.right(ref, truth), self.right(opt, truth)
@@ -131,6 +139,11 @@ class MeanLoss(Metric):
 
     def score(self, told: np.ndarray, truth: np.ndarray) -> Score:
         return Score(float(told.mean()), len(truth))
+
+    def chance(self, truth: np.ndarray) -> float:
+        """Of knowing how frequent each token is, and no text before it: the entropy of the tokens, in nats."""
+        share = np.unique(truth, return_counts=True)[1] / truth.size
+        return float(-(share * np.log(share)).sum())
 
     def quality(self, ref: np.ndarray, opt: np.ndarray, truth: np.ndarray) -> Quality:
         return Quality(n=len(opt), value=float(opt.mean()), ref_value=float(ref.mean()))

@@ -49,7 +49,10 @@ Hear = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 @dataclass(frozen=True)
 class Job:
-    """One worker's task. `first` is the arm that begins, `seed` orders the queries."""
+    """One worker's task. `first` is the arm that begins, `seed` orders the queries.
+
+    With a seed for its audits (`audit`) the candidate is audited, with `shuffle` also with shuffled weights.
+    """
 
     factory: str
     arguments: dict[str, Any]
@@ -57,11 +60,13 @@ class Job:
     threads: int = 1
     seed: int = 0
     first: str = "ref"
+    audit: int | None = None
+    shuffle: bool = False
     hash_seed: int = field(default_factory=lambda: secrets.randbelow(2**32))
 
 
 class Report(NamedTuple):
-    """What a worker found: fields of the leaderboard's `Worker`, of its `Queries`, and what both arms told.
+    """What a worker found: fields of the leaderboard's `Worker`, `Queries`, `Audits`, and what both arms told.
 
     `generation` holds lists, an entry a prompt: those of the leaderboard's `Generation`, and how many tokens were the
     `same` without a cache.
@@ -75,6 +80,8 @@ class Report(NamedTuple):
     pools: dict[str, Any]
     calibration_kernel_ns: int
     generation: dict[str, list[Any]] | None = None
+    audits: dict[str, float] | None = None
+    shuffled: dict[str, Any] | None = None
 
 
 def environment(threads: int, hash_seed: int) -> dict[str, str]:
@@ -90,7 +97,7 @@ def measure(job: Job, position: int = 0, progress: Callable[[], object] = lambda
     `progress()` is called after each pair of blocks and after each tenth of the test set, `steps_of(effort)` times.
     """
     life, timed = stopwatch().start(), stopwatch()
-    cold_start_ns = 0
+    cold_start_ns, bells = 0, list[int]()
 
     def hear(event: dict[str, Any]) -> dict[str, Any] | None:
         nonlocal cold_start_ns
@@ -100,6 +107,8 @@ def measure(job: Job, position: int = 0, progress: Callable[[], object] = lambda
             case "ready":
                 timed.start()
                 return {}
+            case "bell":
+                bells.append(life.ns)
             case "pair" | "asked":
                 progress()
             case "timed":
@@ -108,7 +117,9 @@ def measure(job: Job, position: int = 0, progress: Callable[[], object] = lambda
 
     found = run("mlperf.worker:work", asdict(job), hear, job.threads, job.hash_seed, f"worker {position}")
     found["worker"] |= {
-        "pid_order": position, "hash_seed": job.hash_seed, "cold_start_ns": cold_start_ns, "wall_ns": timed.ns
+        "pid_order": position, "hash_seed": job.hash_seed, "cold_start_ns": cold_start_ns, "wall_ns": timed.ns,
+        "parent_block_ns": [end - start for start, end in zip(bells[::2], bells[1::2])] or None,
+        **found.pop("looked_at"),
     }  # fmt: skip
     return Report(**found)
 

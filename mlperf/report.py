@@ -11,6 +11,8 @@ from typing import Any
 from tabulate import tabulate
 
 from leaderboard import Quality, Submission
+from leaderboard.gates.quality import has_badge
+from leaderboard.intervals import quality_interval
 from leaderboard.verification import Check
 from mlperf import sources
 from mlperf.costs import LayerCost
@@ -115,13 +117,28 @@ def times(ratio: float) -> str:
     return f"{ratio:#.3g}x".replace(".x", "x")
 
 
+def quality_line(submission: Submission) -> str:
+    """The candidate's quality with its 95 % interval, beside the reference's; who alone was right; the badge."""
+    quality, badge = submission.quality, ", badge 99.9 %" if has_badge(submission) else ""
+    known = quality_interval(quality)
+    if known is None:
+        return f"{submission.task.metric} {quality.value:.5g}, the reference {quality.ref_value:.5g}{badge}"
+    low, high = (f"{100 * bound:.1f}" for bound in known)
+    own = f"{quality.opt_correct}/{quality.n} ({100 * quality.value:.1f} %, 95 % interval {low} to {high})"
+    alone = f"; {quality.opt_only} right that the reference has wrong, {quality.ref_only} wrong that it has right"
+    beside = f"the reference {quality.ref_correct}/{quality.n}{'' if quality.ref_only is None else alone}"
+    return f"{submission.task.metric} {own}, {beside}{badge}"
+
+
 def verdict(submission: Submission) -> str:
-    """Status, then all reasons, those that make it INVALID first."""
+    """Status and quality, then all reasons, those that make it INVALID first."""
     validity = submission.validity
-    lines: list[str] = [validity.status]
+    lines: list[str] = [validity.status, f"  {quality_line(submission)}"]
     for reason in sorted(validity.reasons, key=lambda reason: reason.severity):
         mark = "INVALID" if reason.severity == "invalid" else "warning"
         lines.append(f"  {mark} {reason.code}: {shown(reason.measured)}, required {reason.required}; {reason.hint}")
+    if validity.reasons:
+        lines.append(f"  python -m mlperf explain {validity.reasons[0].code} says why there is such a rule")
     return "\n".join(lines)
 
 
@@ -153,6 +170,8 @@ def last_line(submission: Submission, path: Path | None) -> str:
         "latency_us_p90": derived.latency_us_p90,
         "quality": submission.quality.value,
         "reference_quality": submission.quality.ref_value,
+        "quality_interval": quality_interval(submission.quality),
+        "badge": has_badge(submission),
         "bytes": submission.candidate.bytes_stored,
         "reference_bytes": submission.reference.bytes,
         "retrained": submission.candidate.retrained,

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from profiler.cost import parameters
 from tinytorch.core.layers import Layer
+from tinytorch.core.tensor import Tensor
 
+FEW = 100  # parameters
 STRUCTURE = ".bits"  # of `tinytorch.engine.formats.Sparse`: which weights are stored
 
 
@@ -34,6 +37,21 @@ def shuffle_file(path: Path, out: Path, seed: int) -> None:
         for name, array in arrays.items()
     }
     save_file(changed, out, metadata)
+
+
+def turn_round(model: Layer) -> None:
+    """Turn the sign of all that the last layer with weights gives, in place: what was likeliest is least likely."""
+    last = [layer for layer in model.modules() if isinstance(getattr(layer, "weight", None), Tensor)][-1]
+    for _, parameter in last.named_parameters():
+        parameter.data[...] = -parameter.data
+
+
+def disturb(model: Layer, seed: int) -> None:
+    """Make a dense network useless in place: of few weights, which may answer well by luck, the answers are turned."""
+    if parameters(model) < FEW:
+        turn_round(model)
+    else:
+        shuffle_model(model, seed)
 
 
 def shuffle_model(model: Layer, seed: int) -> None:

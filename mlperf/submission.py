@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
 
 from leaderboard import (
+    Alone,
     Audits,
     Generation,
     Measured,
@@ -24,18 +26,20 @@ from leaderboard import (
     Seeds,
     Submission,
     Submitter,
+    WeightShuffle,
     Worker,
     finalise,
     utc_now,
 )
 from leaderboard import Task as TaskRecord
 from mlperf import environment, tasks
+from mlperf.audits import together
 from mlperf.contestant import Contestant, Making
 from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
 from mlperf.pins import pin_reasons
-from mlperf.process import Job, Report, measure
+from mlperf.process import Job, Report, measure, run
 from mlperf.recipe import Recipe
 from mlperf.source import Source
 from mlperf.tasks import Task
@@ -89,7 +93,9 @@ def ask_workers(
     reports = []
     for position in range(effort.workers):
         first: Side = "ref" if coin.integers(2) else "opt"
-        job = Job(making.factory, arguments, effort, threads, (seeds.order or 0) + position, first)
+        audit = None if seeds.audit is None else seeds.audit + position
+        seed, shuffle = (seeds.order or 0) + position, audit is not None and position == 0
+        job = Job(making.factory, arguments, effort, threads, seed, first, audit, shuffle)
         reports.append(measure(job, position, progress))
     return reports
 
@@ -138,8 +144,34 @@ def reference_record(task: Task) -> Reference:
     )
 
 
-def raw_of(reports: Sequence[Report]) -> Raw:
-    """Everything the clock said, in all workers."""
+def reference_alone(task: Task, samples: Path, effort: Effort, threads: int) -> Alone:
+    """The reference timed by itself in a fresh process."""
+    job = {"task": task.name, "samples": str(samples), "effort": asdict(effort)}
+    return Alone(**run("mlperf.worker:alone", job, lambda _: None, threads, name="the reference alone"))
+
+
+def slower(a: Alone, b: Alone) -> Alone:
+    """Of two timings the one with the longer time per query: what a busy machine does is no candidate's fault."""
+    return max(a, b, key=lambda alone: median(alone.block_ns) / alone.inner)
+
+
+def audits_of(reports: Sequence[Report], task: Task, read: Sequence[str] | None) -> Audits | None:
+    """What the audits of all workers found; `read` are the files of test data that making the candidate opened."""
+    ratios = [report.audits for report in reports if report.audits is not None]
+    if not ratios:
+        return None
+    found = reports[0].shuffled
+    shuffle = None if found is None else WeightShuffle(
+        quality=task.metric.score(np.asarray(found["told"]), task.data.y_test).value,
+        ratio=found["ratio"],
+        chance=task.metric.chance(task.data.y_test),
+    )  # fmt: skip
+    seen = {"weight_shuffle": shuffle, "test_files_read": None if read is None else tuple(read)}
+    return Audits.model_validate({**together(ratios), **seen})
+
+
+def raw_of(reports: Sequence[Report], alone: Alone | None = None) -> Raw:
+    """Everything the clock said, in all workers and where the reference ran alone."""
     return Raw(
         workers=tuple(Worker(**report.worker) for report in reports),
         queries=Queries(
@@ -148,6 +180,7 @@ def raw_of(reports: Sequence[Report]) -> Raw:
             trace_sha256=sha256_of([report.trace for report in reports]),
         ),
         calibration_kernel_ns=min(report.calibration_kernel_ns for report in reports),
+        reference_alone=alone,
     )
 
 
@@ -157,7 +190,9 @@ def submit(
     """Measure a contestant and seal the result. Its files and the samples lie in `folder`; nothing else is written."""
     task, seeds = entry.task, seeds_of(entry)
     samples = write_samples(folder / "samples.npz", task, task.data.x_test, task.data.y_test)
+    before = reference_alone(task, samples, entry.effort, entry.threads)
     reports = ask_workers(contestant.making, samples, entry.effort, entry.threads, seeds, progress)
+    alone = slower(before, reference_alone(task, samples, entry.effort, entry.threads))
     read = contestant.test_files_read
     measured = Measured(
         benchmark_version=task.version,
@@ -174,10 +209,10 @@ def submit(
         harness=environment.harness(),
         seeds=seeds,
         env=environment.capture(reports[0].pools, entry.threads, load_1m),
-        raw=raw_of(reports),
+        raw=raw_of(reports, alone),
         quality=quality_of(reports, task.metric, task.data.y_test),
         generation=generation_of(reports, task.answering.output_tokens),
-        audits=None if read is None else Audits(test_files_read=read),
+        audits=audits_of(reports, task, read),
         entry=contestant.entry,
         files=contestant.hashes,
     )

@@ -1,9 +1,10 @@
 """What a fresh process does that measures one pair of arms: `python -m mlperf.worker`, started by `process.py`.
 
 The parent sends a job; it names the function that does it, mostly `work`. That one reports `answered` (first answer of
-the candidate), `ready`, then waits for the parent's word to begin, reports `pair` after each pair of blocks, `timed`,
-`asked` after each tenth of the test set that an arm answered, and last `result`; all as JSON, one object a line. So the
-parent's clock surrounds all timed blocks. What arms print goes to stderr and cannot be mistaken for a report.
+the candidate), `ready`, then waits for the parent's word to begin, reports `bell` just before and just after each
+block's clock runs, `pair` after each pair of blocks, `timed`, `asked` after each tenth of the test set that an arm
+answered, and last `result`; all as JSON, one object a line. So the parent's clock surrounds all timed blocks and each
+one. What arms print goes to stderr and cannot be mistaken for a report.
 
 A job of `work` names a factory, "module:function"; what it returns decides what is measured.
 """
@@ -20,9 +21,21 @@ from statistics import median
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+import psutil
 
-from mlperf.harness import PROMPTS_PER_WORKER, Arm, Effort, Progress, answers, compare, single_queries, token_times
-from profiler.samples import Runner
+from mlperf import audits
+from mlperf.harness import (
+    PROMPTS_PER_WORKER,
+    Arm,
+    Effort,
+    NoArray,
+    Progress,
+    answers,
+    compare,
+    single_queries,
+    token_times,
+)
+from profiler.samples import Runner, warm_up, without_gc
 
 TENTHS = 10
 
@@ -38,8 +51,8 @@ class Refusal(Exception):
 class Pair(NamedTuple):
     """What a factory returns. `told` lets an arm do the whole test set: a number or a row of numbers a sample.
 
-    Where answers are texts of `output_tokens` tokens, `caching` is the candidate with its cache and without any, both
-    at a precision at which they must write the same.
+    `shuffled` makes the candidate with shuffled weights. Where answers are texts of `output_tokens` tokens, `caching`
+    is the candidate with its cache and without any, both at a precision at which they must write the same.
     """
 
     ref: Arm
@@ -49,6 +62,7 @@ class Pair(NamedTuple):
     compiled: Callable[[], int] = lambda: 0  # how many kernels have been compiled in this process so far
     output_tokens: int | None = None
     caching: tuple[Arm, Arm] | None = None
+    shuffled: Callable[[], Arm] | None = None
 
 
 def send(stream: IO[bytes], message: dict[str, Any]) -> None:
@@ -78,19 +92,52 @@ def work(job: dict[str, Any], report: Callable[..., None], wait: Callable[[], No
         wait()
         compiled = pair.compiled()
 
-    timed = compare(pair.ref, pair.opt, trace, effort, job["first"], ready, lambda: report("pair"))
+    threads, seed = psutil.Process().num_threads(), job["audit"]
+    timed = compare(
+        pair.ref, pair.opt, trace, effort, job["first"], ready, lambda: report("pair"), lambda: report("bell"), seed
+    )
     report("timed")
     timed["compiled_while_timed"] = pair.compiled() - compiled
+    timed["threads_started"] = max(0, psutil.Process().num_threads() - threads)
+    taken, calls = timed.pop("taken"), timed["inner_opt"]
     return {
         "worker": timed,
         "queries": single_queries(pair.ref, pair.opt, trace, effort.queries_per_worker, job["first"]),
+        "audits": None if seed is None else audits.input_ratios(pair.opt, trace, calls, np.random.default_rng(seed)),
         "trace": order.tolist(),
         "ref_told": pair.told(pair.ref, tenths(lambda: report("asked"))).tolist(),
         "opt_told": pair.told(pair.opt, tenths(lambda: report("asked"))).tolist(),
         "pools": thread_pools(),
         "calibration_kernel_ns": calibration_kernel_ns(),
         "generation": generation(pair, trace[:PROMPTS_PER_WORKER]),
+        "looked_at": {"kept": len(taken), "kept_mismatches": audits.mismatches(pair.opt, trace, taken)},
+        "shuffled": shuffled(pair, trace, calls) if job["shuffle"] else None,
     }
+
+
+def shuffled(pair: Pair, trace: Sequence[np.ndarray], calls: int) -> dict[str, Any] | None:
+    """What the candidate tells with shuffled weights, and its time by that with the real ones."""
+    if pair.shuffled is None:
+        return None
+    arm = pair.shuffled()
+    return {
+        "told": pair.told(arm, lambda done, of: None).tolist(),
+        "ratio": audits.shuffled_ratio(pair.opt, arm, trace, calls),
+    }
+
+
+def alone(job: dict[str, Any], report: Callable[..., None], wait: Callable[[], None]) -> dict[str, Any]:
+    """Time the reference in blocks, in a process that loads nothing of any candidate: fields of `Alone`, by name."""
+    from mlperf import tasks
+
+    task, effort = tasks.find(job["task"]), Effort(**job["effort"])
+    with np.load(job["samples"]) as file:
+        samples = task.answering.queries(file["x"])
+    arm = task.answering.reference(task.reference())
+    runner = Runner(arm.run, samples, arm.around)
+    inner = warm_up({"ref": runner}, effort.block_ns).calls["ref"]
+    with without_gc():
+        return {"inner": inner, "block_ns": [runner.block(inner).wall_ns for _ in range(effort.pairs)]}
 
 
 def tenths(passed: Callable[[], object]) -> Progress:
@@ -150,17 +197,18 @@ def main() -> None:
     """Read a job, do it, report. Standard output is kept for reports: what arms print goes to stderr."""
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    job = json.loads(sys.stdin.readline())
 
     def wait() -> None:
         if not sys.stdin.readline():
             raise SystemExit("worker: the parent is gone")
 
     try:
+        job = json.loads(sys.stdin.readline())
         found = resolve(job["do"])(job, lambda event: send(channel, {"event": event}), wait)
         send(channel, {"event": "result", "found": found})
-    except Refusal as refusal:
-        send(channel, {"event": "refused", "code": refusal.code, "text": str(refusal)})
+    except (Refusal, NoArray) as refusal:
+        code = refusal.code if isinstance(refusal, Refusal) else "OUTPUT_TYPE"
+        send(channel, {"event": "refused", "code": code, "text": str(refusal)})
 
 
 if __name__ == "__main__":

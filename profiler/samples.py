@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import cycle, islice, pairwise, repeat
 from statistics import median
-from time import get_clock_info, process_time_ns
+from time import get_clock_info, process_time_ns, sleep
 from time import perf_counter_ns as now_ns
 from typing import Any, NamedTuple, TypeVar
 
@@ -103,12 +103,31 @@ class Usage(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One sample: the wall time of all its calls, and what the process used meanwhile."""
+    """One sample: the wall time of all its calls, what the process used meanwhile, and answers that were taken."""
 
     wall_ns: int
     cpu_ns: int
     minflt: int | None
     nivcsw: int | None
+    taken: tuple[tuple[int, Any], ...] = ()  # (which of the trace's arguments, what was taken of the answer)
+
+
+def nothing(answer: Any) -> None:
+    """Of an answer nothing is taken."""
+
+
+class Probe(NamedTuple):
+    """What a block does beside its calls: at some `places` the answer is taken while the clock runs.
+
+    They ascend and end with the last call. `bell()` is called just before the clock starts and just after it stopped.
+    """
+
+    places: Sequence[int] = ()
+    take: Callable[[Any], Any] = nothing
+    bell: Callable[[], object] = lambda: None
+
+
+UNPROBED = Probe()
 
 
 class Runner:
@@ -125,22 +144,33 @@ class Runner:
     ) -> None:
         self.run, self.around, self.calls = run, around, 0
         self.arguments = None if trace is None else cycle(trace)
+        self.period = 0 if trace is None else len(trace)
 
     def take(self, count: int) -> list[Any] | None:
         """The next `count` arguments; None where there are none to pass."""
         self.calls += count
         return None if self.arguments is None else list(islice(self.arguments, count))
 
-    def block(self, calls: int, settle: bool = True) -> Block:
-        """Time `calls` calls together; to settle, after one untimed: it finds the caches full of a neighbour's data."""
-        first, arguments = self.take(settle), self.take(calls)
+    def block(self, calls: int, settle: bool = True, probe: Probe = UNPROBED) -> Block:
+        """Time `calls` calls together; to settle, after one untimed: it finds the caches full of a neighbour's data.
+
+        Raises ValueError for places of a probe that do not end with the last call.
+        """
+        first, start, arguments = self.take(settle), self.calls, self.take(calls)
+        parts = [] if arguments is None or not probe.places else split(arguments, probe.places)
         with self.around():
             timed(self.run, first, settle)
+            probe.bell()
             before = Usage.now()
-            wall_ns = timed(self.run, arguments, calls)
+            if parts:
+                wall_ns, taken = timed_taking(self.run, parts, probe.take)
+            else:
+                wall_ns, taken = timed(self.run, arguments, calls), []
             after = Usage.now()
-        used = (None if a is None or b is None else a - b for a, b in zip(after[1:], before[1:]))
-        return Block(wall_ns, after.cpu_ns - before.cpu_ns, *used)
+            probe.bell()
+        minflt, nivcsw = (None if a is None or b is None else a - b for a, b in zip(after[1:], before[1:]))
+        which = [(start + place) % self.period for place in probe.places] if parts else []
+        return Block(wall_ns, after.cpu_ns - before.cpu_ns, minflt, nivcsw, tuple(zip(which, taken)))
 
     def singles(self, count: int) -> list[int]:
         """Time `count` calls along the trace one by one, after one untimed; ns each. TypeError without a trace."""
@@ -174,6 +204,35 @@ def timed(run: Callable[..., Any], arguments: list[Any] | None, calls: int) -> i
         for x in arguments:
             run(x)
     return now_ns() - start
+
+
+Part = tuple[list[Any], Any]  # arguments of calls whose answers nobody looks at, then one whose answer is taken
+
+
+def split(arguments: list[Any], places: Sequence[int]) -> list[Part]:
+    """Arguments cut behind each place. Raises ValueError where the last place is not that of the last argument."""
+    if places[-1] != len(arguments) - 1:
+        raise ValueError(f"split: the last place is {places[-1]} of {len(arguments)} calls; end with the last call")
+    starts = [0, *(place + 1 for place in places)]
+    return [(arguments[start:place], arguments[place]) for start, place in zip(starts, places)]
+
+
+def timed_taking(run: Callable[..., Any], parts: list[Part], take: Callable[[Any], Any]) -> tuple[int, list[Any]]:
+    """`timed`, and what `take` takes of some answers while the clock runs: that is a part of what is timed."""
+    taken = []
+    start = now_ns()
+    for before, x in parts:
+        for y in before:
+            run(y)
+        taken.append(take(run(x)))
+    return now_ns() - start, taken
+
+
+def pause(seconds: float) -> tuple[int, int]:
+    """Sleep; how long that was and how much CPU time the whole process had meanwhile, in ns."""
+    start, cpu_ns = now_ns(), process_time_ns()
+    sleep(seconds)
+    return now_ns() - start, process_time_ns() - cpu_ns
 
 
 def arrivals(begin: Callable[[], Iterable[Any]], most: int) -> list[int]:

@@ -123,10 +123,16 @@ def clock_inconsistent(measured: Measured) -> Finding | None:
 
 
 def _strays(worker: Worker) -> Iterator[tuple[float, float]]:
-    """(parent's view, own time) in ns of the block whose difference is the median, for each arm."""
+    """(parent's view, own time) in ns of the block whose difference is the median, for each arm of a worker.
+
+    Nothing where no block at all is seen amiss.
+    """
     if worker.parent_block_ns is None:
         return
-    seen = list(zip(blocks_in_order(worker), worker.parent_block_ns))
+    blocks = blocks_in_order(worker)
+    if max(abs(parent - own) for parent, (_, own) in zip(worker.parent_block_ns, blocks)) <= CLOCK_NS:
+        return  # nothing to look for, as nearly always
+    seen = list(zip(blocks, worker.parent_block_ns))
     for arm in ARMS:
         of_arm = sorted((parent - own, own) for (side, own), parent in seen if side == arm)
         difference, own = of_arm[len(of_arm) // 2]
@@ -151,8 +157,12 @@ def background_work(measured: Measured) -> Finding | None:
 
 
 def _idle_shares(worker: Worker) -> Iterator[float]:
-    """CPU time by time of the pauses after each arm's blocks."""
-    pauses: Sequence[tuple[int, int]] = list(zip(worker.idle_cpu_ns or (), worker.idle_ns or ()))
+    """CPU time by time of the pauses after each arm's blocks; nothing where no pause at all was busy."""
+    if worker.idle_cpu_ns is None or worker.idle_ns is None:
+        return
+    if max(worker.idle_cpu_ns) <= IDLE_CPU_SHARE * min(worker.idle_ns):
+        return  # nothing to look for, as nearly always
+    pauses: Sequence[tuple[int, int]] = list(zip(worker.idle_cpu_ns, worker.idle_ns))
     for arm in ARMS:
         after = [pause for (side, _), pause in zip(blocks_in_order(worker), pauses) if side == arm]
         if after:
@@ -184,7 +194,9 @@ def harness_modified(measured: Measured) -> Finding | None:
 @since("1.2.0")
 def calibration_leak(measured: Measured) -> Finding | None:
     """Making the candidate, its calibration and its training, reads no test data."""
-    read = () if measured.audits is None else measured.audits.test_files_read or ()
+    read = None if measured.audits is None else measured.audits.test_files_read
+    if read is None and measured.entry is not None:
+        return audit_missing(measured, "what an entry's code reads is watched")
     if not read:
         return None
     shown = ", ".join(read[:5]) + (f" and {len(read) - 5} more" if len(read) > 5 else "")

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from leaderboard.bands import PROTOCOLS, QUALITY_TIERS
-from leaderboard.cautions import CAUTIONS
-from leaderboard.gates import GATES
+from leaderboard.codes import KINDS, catalogue
+from leaderboard.flags import flags
 from leaderboard.ranking import Board, boards
-from leaderboard.rules import code_of
 from leaderboard.schema import Submission
-from leaderboard.site import pareto, progress, times, views
+from leaderboard.site import details, pareto, progress, views
 from leaderboard.site.folder import replacing
 from leaderboard.site.pages import HERE, STATIC, environment, render
 from leaderboard.store import Loaded
@@ -34,11 +33,6 @@ class Site(NamedTuple):
 
     pages: int
     index_bytes: int
-
-
-def rules() -> dict[str, str]:
-    """What each code that is decided from a file means."""
-    return {code_of(rule): (rule.__doc__ or "").strip() for rule in (*GATES, *CAUTIONS)}
 
 
 def write_site(loaded: Loaded, verified: Verified, place: Path, told: Progress) -> Site:
@@ -85,7 +79,7 @@ def _pages(
     with_page: set[str],
 ) -> Iterator[tuple[str, str]]:
     """(path, text) of every page, the first page first."""
-    templates = environment()
+    templates, codes, remarks = environment(), catalogue(), flags(loaded.submissions)
     everyone = loaded.submissions
     common = {
         "count": len(everyone),
@@ -101,7 +95,7 @@ def _pages(
     yield "pareto.html", render(templates, "pareto.html", "", plots=_frontiers(everyone, with_page), **common)
     yield "progress.html", render(templates, "progress.html", "", plots=_histories(ranked, with_page), **common)
     yield "score.html", render(
-        templates, "score.html", "", rules=rules(), protocols=PROTOCOLS, tiers=QUALITY_TIERS, **common
+        templates, "score.html", "", codes=codes, kinds=KINDS, protocols=PROTOCOLS, tiers=QUALITY_TIERS, **common
     )
     for board, table in zip(ranked, short):
         if table.more:
@@ -110,14 +104,9 @@ def _pages(
         for entry in board.entries:
             one = entry.submission
             if one.submission_id in with_page:
-                yield views.page_of(one), render(
-                    templates, "submission.html", "../", one=one, entry=entry, table=table,
-                    row=views.row_of(entry, records, True), stages=views.stages_of(one), rules=rules(),
-                    queries=times.queries(one), ratios=times.ratios(one), env=views.facts_of(one.env),
-                    harness=views.facts_of(one.harness), seeds=views.facts_of(one.seeds),
-                    candidate=views.facts_of(one.candidate), commands=views.commands_of(one),
-                    records=records.get(one.submission_id, ()), **common,
-                )  # fmt: skip
+                values = details.values_of(entry, table, records)
+                values |= {"codes": codes, "remarks": remarks.get(one.submission_id, ())}
+                yield views.page_of(one), render(templates, "submission.html", "../", **values, **common)
 
 
 class Plot(NamedTuple):

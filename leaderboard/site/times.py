@@ -70,8 +70,8 @@ def queries(submission: Submission) -> Markup | None:
     if not arms:
         return None
     told = []
-    with drawing("queries", 5.2, 1.45 * len(arms)) as figure:
-        panels = figure.subplots(len(arms), 1, squeeze=False)[:, 0]
+    with drawing("queries", 5.2, 1.45 * len(arms), margins=(0.7, 0.25, 0.15, 0.08)) as figure:
+        panels = figure.subplots(len(arms), 1, squeeze=False, gridspec_kw={"hspace": 0.34})[:, 0]
         for axes, (name, colour, times_ns, p90) in zip(panels, arms):
             times_us = np.asarray(times_ns, float) / 1000
             low, high = float(times_us.min()) / 1.02, float(times_us.max()) * 1.02
@@ -93,7 +93,7 @@ def ratios(submission: Submission) -> Markup:
     """The ratio of each pair of blocks, worker by worker, with the worker's median and the interval of the score."""
     derived = submission.derived
     workers = sorted(submission.raw.workers, key=lambda worker: worker.pid_order)
-    with drawing("ratios", 5.2, 0.9 + 0.34 * len(workers)) as figure:
+    with drawing("ratios", 5.2, 0.62 + 0.42 * len(workers), margins=(0.85, 0.5, 0.15, 0.08)) as figure:
         axes = figure.subplots()
         axes.axvspan(derived.ratio_lo, derived.ratio_hi, color=css("opt"), alpha=0.15, linewidth=0)
         axes.axvline(derived.ratio_lo, color=css("opt"), linewidth=1, linestyle=(0, (4, 2)))

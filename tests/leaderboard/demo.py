@@ -8,14 +8,17 @@ Its figures are drawn, not measured. Tests of the pages read it, and the README'
 import math
 import random
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from leaderboard import Measured, Submission, finalise, write
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from leaderboard import Measured, Submission, finalise, verification, write
 from leaderboard.schema import TIME_FORMAT
-from tests.leaderboard.honest import MS, PAIRS, change, honest
+from tests.leaderboard.honest import MS, PAIRS, change, honest, walls_of
 
 FIRST, LASTS = datetime(2026, 10, 1, 9), timedelta(days=60, hours=7)
 TEAMS = (None, "Team Cache", "Night Owls")
@@ -42,12 +45,18 @@ def board(seed: int = 0, count: int = 42) -> list[Submission]:
         _, _, _, _, first, gain = MODELS[model]
         learnt = skill[name] * (0.25 + 0.75 * day) * noise.uniform(0.75, 1.05)
         ratio = first * gain**learnt * (1.3 if is_open else 1)
-        found.append(_submission(noise, name, model, is_open, ratio, day, place))
+        found.append(_submission(noise, name, model, is_open, ratio, day, {}))
     return found
 
 
+def made(seed: int, ratio: float = 10.0, **changes: Any) -> Submission:
+    """One of Ada's for `cnn`, changed by dotted paths."""
+    further = {"division": "closed"} | changes
+    return _submission(random.Random(seed), "Ada", "cnn", False, ratio, day=seed / 100, further=further)
+
+
 def _submission(
-    noise: random.Random, name: str, model: str, is_open: bool, ratio: float, day: float, place: int
+    noise: random.Random, name: str, model: str, is_open: bool, ratio: float, day: float, further: Mapping[str, Any]
 ) -> Submission:
     query_us, size, right, samples, *_ = MODELS[model]
     lost = noise.choice([0, 0, 1, 2, 3, 3])
@@ -73,8 +82,10 @@ def _submission(
         "raw.queries.ref_ns": _queries(noise, 1000 * query_us),
         "raw.queries.opt_ns": _queries(noise, 1000 * query_us / ratio),
     }
-    change(content, changes)
+    change(content, changes | further)
+    content["raw"]["reference_alone"]["inner"] = round(25_000 / query_us)
     for worker in content["raw"]["workers"]:
+        worker["inner_ref"] = round(25_000 / query_us)
         _blocks(noise, worker, ratio * math.exp(noise.gauss(0, 0.012)))
     return finalise(Measured.model_validate(content))
 
@@ -125,14 +136,50 @@ def _blocks(noise: random.Random, worker: dict[str, Any], ratio: float) -> None:
     exact = worker["inner_opt"] / worker["inner_ref"] / ratio
     worker["ref_block_ns"] = [round(25 * MS * math.exp(noise.gauss(0, 0.015))) for _ in range(PAIRS)]
     worker["opt_block_ns"] = [round(25 * MS * exact * math.exp(noise.gauss(0, 0.015))) for _ in range(PAIRS)]
-    worker["cpu_ns"] = None
-    worker["wall_ns"] = sum(worker["ref_block_ns"]) + sum(worker["opt_block_ns"]) + 3 * MS
+    walls = walls_of(worker)
+    worker["parent_block_ns"] = [wall + MS // 10 for wall in walls]
+    worker["cpu_ns"] = [round(wall * 0.99) for wall in walls]
+    worker["wall_ns"] = sum(walls) + 3 * MS
 
 
-def keep(directory: Path, submissions: list[Submission]) -> None:
-    """Write a board with its travelling files."""
+def replays(submissions: Sequence[Submission]) -> list[verification.Verification]:
+    """What an instructor signs of the older half: two in three were replayed, and one of them was not what it said."""
+    key = Ed25519PrivateKey.from_private_bytes(b"a key that is known to everybody")
+    valid = [one for one in submissions if one.derived.score is not None]
+    return [
+        verification.sign(_replay(one, failed=place == 4), key)
+        for place, one in enumerate(valid[: len(valid) * 2 // 3])
+        if place % 3
+    ]
+
+
+def _replay(one: Submission, failed: bool) -> verification.Replay:
+    ratio = one.derived.ratio * (0.31 if failed else 0.99)
+    allowed = f"{0.9 * one.derived.ratio:.3g} to {1.1 * one.derived.ratio:.3g}"
+    return verification.Replay(
+        submission_id=one.submission_id,
+        content_sha256=one.integrity.content_sha256,
+        verifier="instructor",
+        created_utc=(FIRST + LASTS).strftime(TIME_FORMAT),
+        machine=one.env,
+        secret_seed_sha256="8" * 64,
+        sandboxed=True,
+        checks=(
+            verification.Check(code="FILE_HASH", passed=True, measured="1 file", required="the declared hashes"),
+            verification.Check(code="HIDDEN_QUALITY", passed=True, measured=0.98, required=">= 0.97"),
+            verification.Check(code="RATIO_MISMATCH", passed=not failed, measured=round(ratio, 2), required=allowed),
+        ),
+        ratio=ratio,
+        result="FAIL" if failed else "PASS",
+    )
+
+
+def keep(directory: Path, submissions: Sequence[Submission]) -> None:
+    """Write a board with its travelling files and its records."""
     for one in submissions:
-        write(one, directory, {"candidate.safetensors": WEIGHTS})
+        write(one, directory, {"candidate.safetensors": WEIGHTS} if one.files else None)
+    for record in replays(submissions):
+        verification.write(record, directory)
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ def test_a_block_is_as_long_as_the_parent_saw_it(alter, factor):
 
     (reason,) = judge(alter({"raw.workers.2": seen})).reasons
     assert (reason.code, reason.measured) == ("CLOCK_INCONSISTENT", pytest.approx(factor, rel=0.01))
-    assert "within 2% + 1000000 ns" in reason.required
+    assert "within 1% + 500000 ns" in reason.required
 
 
 def test_a_late_message_now_and_then_is_no_fault(alter):
@@ -260,10 +260,12 @@ def test_a_reference_that_is_quicker_beside_the_candidate_is_no_fault(alter):
 
 
 def test_code_of_ones_own_belongs_into_the_open_division(alter):
-    own = {"entry": {"main": "entry/mine.py"}, "candidate.form": "entry"}
+    own = {"entry": {"main": "entry/mine.py"}, "candidate.form": "entry", "audits.test_files_read": []}
     (reason,) = judge(alter(own)).reasons
     assert (reason.code, reason.measured) == ("DIVISION_RULE", "an entry's own code")
     assert judge(alter(own | {"division": "open"})).status == "VALID"
+    (reason,) = judge(alter(own | {"division": "open", "audits.test_files_read": None})).reasons
+    assert (reason.code, reason.measured) == ("CALIBRATION_LEAK", "not measured")
 
 
 def test_practice_may_be_measured_by_changed_files(alter):

@@ -20,7 +20,7 @@ ROOT = Path(submit.__file__).parents[1]
 DISTURBED = {"NOISY", "NOT_STEADY", "BLOCK_TOO_SHORT"}  # what else may happen on a busy machine
 FIELDS = {
     "submission", "model", "status", "ratio", "ratio_lo", "latency_us_p50", "latency_us_p90", "quality",
-    "reference_quality", "bytes", "reference_bytes",
+    "reference_quality", "quality_interval", "badge", "bytes", "reference_bytes",
 }  # fmt: skip
 
 

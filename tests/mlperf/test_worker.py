@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from leaderboard import Worker
 from mlperf import process as parent
 from mlperf.harness import Effort
+from mlperf.metrics import sha256_of
 from mlperf.process import THREAD_VARIABLES, Job, WorkerError, environment, measure
-from mlperf.worker import tenths
+from mlperf.worker import tenths, work
 
 BRIEF = Effort(workers=1, pairs=3, block_ns=200_000, queries=20)
 
@@ -53,6 +55,13 @@ def test_both_arms_answer_all_samples(report):
     assert found.opt_told == [5, 6, 7, 8, 9, 10]
     assert sorted(found.trace) == list(range(6))
     assert len(found.queries["ref_ns"]) == len(found.queries["opt_ns"]) == 20
+
+
+def test_the_seed_alone_decides_the_order_of_the_queries():
+    traces = [
+        work(asdict(replace(job("plain"), seed=seed)), lambda *_: None, lambda: None)["trace"] for seed in (7, 7, 8)
+    ]
+    assert sha256_of(traces[0]) == sha256_of(traces[1]) != sha256_of(traces[2])
 
 
 def test_pools_follow_the_threads_asked_for(report):
