@@ -253,7 +253,7 @@ OTHER: dict[Kind, dict[str, tuple[str, str, str]]] = {
             "Submit again on a quiet machine.",
         ),
         "RETRAINING_MISMATCH": (
-            "What a recipe or an entry makes comes out again, bit for bit, when it is made again without the test part.",
+            "What a recipe or an entry makes comes out again, bit for bit, when made again without the test part.",
             "Weights that the stated recipe or source does not give were made by another, on the test part perhaps.",
             "Submit what the recipe gives; in an entry draw with seeds, and train on what `context` hands over alone.",
         ),

@@ -7,7 +7,7 @@ import pytest
 
 from mlperf import tasks
 from mlperf.__main__ import main
-from tests.mlperf.tampering import DISTURBED, failed, resealed
+from tests.mlperf.tampering import DISTURBED, decided, failed, resealed  # noqa: F401
 
 HONEST = """
 def optimize(model, calibration, context):
