@@ -16,6 +16,8 @@ import numpy as np
 from leaderboard import Candidate, EntrySource, Stage
 from mlperf import context, environment, process
 from mlperf.contestant import CANDIDATE, Contestant, Making
+from mlperf.limits import ENTRY
+from mlperf.sandbox import Sandbox
 from mlperf.source import FOLDER, Source, unpack
 from mlperf.sources import places
 from mlperf.tasks import Task
@@ -51,14 +53,16 @@ def built(task: Task, main: str, folder: Path, threads: int, model_sha256: str |
     return Making(FACTORY, {**given_to(task, main, folder, threads), "model_sha256": model_sha256})
 
 
-def of_entry(task: Task, source: Source, folder: Path, threads: int) -> Contestant:
+def of_entry(
+    task: Task, source: Source, folder: Path, threads: int, sandbox: Sandbox | None = None
+) -> Contestant:
     """Build an entry in a folder. Raises Refused where it fails or breaks a rule, WorkerError where it dies."""
     unpack(source, folder / FOLDER)
     (folder / context.FOLDER).mkdir(exist_ok=True)
     given = given_to(task, source.main, folder, threads)
     facts = process.run(
-        "mlperf.entry:build", {**given, "test_files": places(task.dataset)}, lambda _: None, threads,
-        name="the entry's build",
+        "mlperf.entry:build", {**given, "test_files": places(task.dataset)}, threads=threads,
+        name="the entry's build", limits=ENTRY, sandbox=sandbox, folder=folder,
     )  # fmt: skip
     return contestant(task, source, folder, threads, given, facts)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -192,17 +193,18 @@ def pair(
     event.register("numba:run_pass", compilations)
     chosen = tasks.find(task)
     answering, store = chosen.answering, Path(kept)
-    if shuffle is not None:
-        store = store.with_name(f"{store.name}-shuffled")
-        store.mkdir(exist_ok=True)
-        for file in Path(kept).glob("*.safetensors"):
-            shuffle_file(file, store / file.name, shuffle)
-    try:
-        optimised = made(chosen, folder, main, training, Kept(store, building=False), threads, seed, shuffle)
-    except EntryError as error:
-        raise Refusal("ENTRY", str(error)) from None
-    model = model_of(optimised)
-    if shuffle is None and digest(model, store.parent) != model_sha256:
+    with tempfile.TemporaryDirectory(prefix="mlperf-") as scratch:  # what is kept may only be read
+        if shuffle is not None:
+            for file in Path(kept).glob("*.safetensors"):
+                shuffle_file(file, Path(scratch, file.name), shuffle)
+            store = Path(scratch)
+        try:
+            optimised = made(chosen, folder, main, training, Kept(store, building=False), threads, seed, shuffle)
+        except EntryError as error:
+            raise Refusal("ENTRY", str(error)) from None
+        model = model_of(optimised)
+        same = shuffle is not None or digest(model, Path(scratch)) == model_sha256
+    if not same:
         raise Refusal(
             "ENTRY",
             "optimize made other weights than when the entry was built; make what is random or trained by "

@@ -23,8 +23,12 @@ from mlperf.contestant import CANDIDATE, Making, from_file
 from mlperf.harness import PRACTICE, RANKED, Effort
 from mlperf.hidden import Deficit, Hidden
 from mlperf.inspection import SOURCE, Subject
+from mlperf.limits import ENTRY
 from mlperf.process import steps_of
+from mlperf.sandbox import OURS, ROOT, SYSTEM, Sandbox, interpreter
+from mlperf.sources import places
 from mlperf.submission import Conditions, ask_workers, observe, write_samples
+from mlperf.tasks import Task
 
 # The hidden samples are only asked; one short timing of both arms is what a worker does before that.
 ASKED = Effort(workers=1, pairs=PRACTICE.pairs, block_ns=PRACTICE.block_ns, queries=0)
@@ -85,22 +89,40 @@ def again(subject: Subject, folder: Path) -> Making:
     return from_file(task, folder / CANDIDATE, candidate.form, candidate.threads, submission.threads)
 
 
+def locked_up(task: Task, *folders: Path) -> Sandbox:
+    """Where a job sees these folders, and no file of the task's data beside what it is handed."""
+    seen = [*interpreter(), *(ROOT / name for name in OURS), *map(Path, SYSTEM)]
+    hidden_there = [
+        place for place in map(Path, places(task.dataset))
+        if place.exists() and any(place.resolve().is_relative_to(folder) for folder in seen)
+    ]  # fmt: skip
+    return Sandbox(readable=folders, masked=hidden_there)
+
+
 def replay(
-    subject: Subject, secret: Secret, unseen: Hidden, percent: int, progress: Callable[[], object]
+    subject: Subject, secret: Secret, unseen: Hidden, percent: int, sandboxed: bool, progress: Callable[[], object]
 ) -> Replayed:
     """Measure again. `percent` of the reference's quality is what the division asks for, on `unseen` data, too.
 
-    Raises WorkerError or Refused where a worker gives no result.
+    Raises WorkerError, or Refused, where a worker gives no result.
     """
-    submission, task, threads = subject.submission, subject.task, subject.submission.threads
-    how = Conditions(effort_of(submission), threads, secret.seeds(submission.seeds.data), environment.load_1m())
+    submission, task = subject.submission, subject.task
     with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
         folder = Path(name)
+        how = Conditions(
+            effort_of(submission),
+            submission.threads,
+            secret.seeds(submission.seeds.data),
+            environment.load_1m(),
+            ENTRY,
+            locked_up(task, folder) if sandboxed else None,
+        )
         making = again(subject, folder)
         read = submission.audits.test_files_read if submission.audits else None
         observed = observe(making, task, folder, how, read, progress)
-        new, no_audits = write_samples(folder / "hidden.npz", task, unseen.x, unseen.y), {"audit": None}
-        (asked,) = ask_workers(making, new, ASKED, threads, how.seeds.model_copy(update=no_audits), progress)
+        new = write_samples(folder / "hidden.npz", task, unseen.x, unseen.y)
+        asking = how._replace(effort=ASKED, seeds=how.seeds.model_copy(update={"audit": None}))
+        (asked,) = ask_workers(making, new, asking, progress)
     said = {name: getattr(submission, name) for name in Measured.model_fields}
     ref, opt = np.asarray(asked.ref_told), np.asarray(asked.opt_told)
     quality = task.metric.quality(ref, opt, unseen.y)

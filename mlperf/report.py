@@ -145,8 +145,8 @@ def verdict(submission: Submission) -> str:
 def checks_table(checks: Sequence[Check]) -> str:
     """What a verification compared, a line each; what failed comes first, what simply is as required shares one."""
     marks = {False: "FAILED", None: "told", True: "passed"}
-    plain = [check.code for check in checks if check.passed and check.measured == AS_REQUIRED]
-    telling = [check for check in checks if check.code not in plain]
+    telling = [check for check in checks if not check.passed or check.measured != AS_REQUIRED]
+    plain = [check.code for check in checks if check not in telling]
     rows = [
         (mark, check.code, shown(check.measured), check.required)
         for passed, mark in marks.items()

@@ -37,10 +37,12 @@ from mlperf.audits import together
 from mlperf.contestant import Contestant, Making
 from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
+from mlperf.limits import ENTRY, Limits
 from mlperf.metrics import Metric, sha256_of
 from mlperf.pins import pin_reasons
 from mlperf.process import Job, Report, measure, run
 from mlperf.recipe import Recipe
+from mlperf.sandbox import Sandbox
 from mlperf.source import Source
 from mlperf.tasks import Task
 from profiler.cost import parameters
@@ -82,21 +84,33 @@ def write_samples(path: Path, task: Task, x: np.ndarray, y: np.ndarray) -> Path:
     return path
 
 
-def ask_workers(
-    making: Making, samples: Path, effort: Effort, threads: int, seeds: Seeds, progress: Callable[[], object]
-) -> list[Report]:
-    """Reports of workers that run one after another: `seeds` orders the queries and says which arm begins.
+class Conditions(NamedTuple):
+    """How a contestant is measured. Without a seed for audits there are none; foreign code has limits, and a sandbox
+    where its submitter is not there to answer for it. `load_1m` was read before all began.
+    """
+
+    effort: Effort
+    threads: int
+    seeds: Seeds
+    load_1m: float | None = None
+    limits: Limits | None = None
+    sandbox: Sandbox | None = None
+
+
+def ask_workers(making: Making, samples: Path, how: Conditions, progress: Callable[[], object]) -> list[Report]:
+    """Reports of workers that run one after another; the seeds order the queries and say which arm begins.
 
     `progress()` is called as `process.measure` does.
     """
+    seeds = how.seeds
     coin, arguments = np.random.default_rng(seeds.schedule), {**making.arguments, "samples": str(samples)}
     reports = []
-    for position in range(effort.workers):
+    for position in range(how.effort.workers):
         first: Side = "ref" if coin.integers(2) else "opt"
         audit = None if seeds.audit is None else seeds.audit + position
         seed, shuffle = (seeds.order or 0) + position, audit is not None and position == 0
-        job = Job(making.factory, arguments, effort, threads, seed, first, audit, shuffle)
-        reports.append(measure(job, position, progress))
+        job = Job(making.factory, arguments, how.effort, how.threads, seed, first, audit, shuffle)
+        reports.append(measure(job, position, progress, how.limits, how.sandbox))
     return reports
 
 
@@ -184,15 +198,6 @@ def raw_of(reports: Sequence[Report], alone: Alone | None = None) -> Raw:
     )
 
 
-class Conditions(NamedTuple):
-    """How a contestant is measured. Without a seed for audits there are none; `load_1m` was read before all began."""
-
-    effort: Effort
-    threads: int
-    seeds: Seeds
-    load_1m: float | None
-
-
 def observe(
     making: Making,
     task: Task,
@@ -205,16 +210,16 @@ def observe(
 
     `read` are the files of test data that making it opened.
     """
-    effort, threads, seeds, load_1m = how
+    effort, threads = how.effort, how.threads
     samples = write_samples(folder / "samples.npz", task, task.data.x_test, task.data.y_test)
     before = reference_alone(task, samples, effort, threads)
-    reports = ask_workers(making, samples, effort, threads, seeds, progress)
+    reports = ask_workers(making, samples, how, progress)
     alone = slower(before, reference_alone(task, samples, effort, threads))
     return {
         "created_utc": utc_now(),
         "harness": environment.harness(),
-        "seeds": seeds,
-        "env": environment.capture(reports[0].pools, threads, load_1m),
+        "seeds": how.seeds,
+        "env": environment.capture(reports[0].pools, threads, how.load_1m),
         "raw": raw_of(reports, alone),
         "quality": quality_of(reports, task.metric, task.data.y_test),
         "generation": generation_of(reports, task.answering.output_tokens),
@@ -227,7 +232,7 @@ def submit(
 ) -> Submission:
     """Measure a contestant and seal the result. Its files and the samples lie in `folder`; nothing else is written."""
     task, threads, read = entry.task, entry.threads, contestant.test_files_read
-    how = Conditions(entry.effort, threads, seeds_of(entry), load_1m)
+    how = Conditions(entry.effort, threads, seeds_of(entry), load_1m, None if contestant.entry is None else ENTRY)
     observed = observe(contestant.making, task, folder, how, read, progress)
     measured = Measured(
         benchmark_version=task.version,

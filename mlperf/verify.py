@@ -24,7 +24,7 @@ from leaderboard import StoreError, ledger, signing, verification
 from leaderboard.fields import slug
 from leaderboard.store import VERIFICATIONS, found_in
 from leaderboard.tables import inert
-from mlperf import report
+from mlperf import report, sandbox
 from mlperf.keygen import default_key
 from mlperf.replay import Secret, steps
 from mlperf.submit import user_name
@@ -61,6 +61,7 @@ def add_parser(commands: Commands) -> None:
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="candidates made again at once (default: 1)")
     command.add_argument("--hidden", type=Path, metavar="FILE", help="withheld test data, .npz with x and y")
     command.add_argument("--no-retrain", action="store_true", help="do not make the candidate again; it is recorded")
+    command.add_argument("--no-sandbox", action="store_true", help="run what the files bring with limits alone")
     command.add_argument("--show-seed", action="store_true", help="tell the secret seed afterwards")
     command.add_argument("--check", type=Path, metavar="RECORD|DIR", help="check records instead of making some")
     command.add_argument("--public", type=Path, metavar="FILE", help="with --check: the key that must have signed")
@@ -82,7 +83,10 @@ def run(options: argparse.Namespace) -> int:
     except signing.KeyProblem as error:
         raise UsageError(str(error)) from None
     paths = submissions_below(options.path)
-    how = Options(slug(options.verifier or user_name()), not options.no_retrain, hidden=options.hidden)
+    if not options.no_sandbox and (why := sandbox.available()):
+        raise UsageError(why)
+    name = slug(options.verifier or user_name())
+    how = Options(name, not options.no_retrain, not options.no_sandbox, options.hidden)
     compile_all()
     try:
         prepared = prepare_all(paths, how, options.jobs)

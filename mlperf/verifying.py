@@ -20,7 +20,7 @@ from mlperf.inspection import Subject, inspect
 from mlperf.process import Refused, WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.remaking import remade
-from mlperf.replay import Replayed, Secret, replay
+from mlperf.replay import Replayed, Secret, locked_up, replay
 from mlperf.tasks import UnknownTask, find
 
 TRIES = 3  # on a machine that is disturbed
@@ -32,7 +32,7 @@ class Options:
 
     verifier: str
     retrain: bool = True
-    sandbox: bool = False
+    sandbox: bool = True
     hidden: Path | None = None
 
 
@@ -77,19 +77,20 @@ def prepare(path: Path, options: Options) -> Prepared:
             hidden.withheld(subject.task, options.hidden)  # found out before anything takes long
         checks = list(inspect(subject))
         if not any(check.passed is False for check in checks):
-            checks += made_again(subject) if options.retrain else [left_out()]
+            checks += made_again(subject, options) if options.retrain else [left_out()]
     except (UnknownTask, RecipeError) as error:
         checks = [Check(code="NOT_REPLAYABLE", passed=False, measured=str(error), required="a task and recipe of here")]
     return Prepared(path, submission, tuple(checks))
 
 
-def made_again(subject: Subject) -> list[Check]:
+def made_again(subject: Subject, options: Options) -> list[Check]:
     """What comes of making the candidate again, by the threads of the submission."""
     from kernels.threads import set_num_threads
 
     threads = subject.submission.threads
     set_num_threads(threads, blas=threads)
-    return list(remade(subject, tolerances.same_machine(subject.submission.env, machine())))
+    sandbox = locked_up(subject.task) if options.sandbox else None
+    return list(remade(subject, tolerances.same_machine(subject.submission.env, machine()), sandbox))
 
 
 def left_out() -> Check:
@@ -145,7 +146,7 @@ def measured(
     submission, task = subject.submission, subject.task
     unseen = hidden.drawn(task, secret.content) if options.hidden is None else hidden.withheld(task, options.hidden)
     try:
-        found = replay(subject, secret, unseen, GATE_PERCENT[submission.division], progress)
+        found = replay(subject, secret, unseen, GATE_PERCENT[submission.division], options.sandbox, progress)
     except (Refused, WorkerError) as error:
         code = error.code if isinstance(error, Refused) else "NOT_REPLAYABLE"
         return None, [Check(code=code, passed=False, measured=str(error)[-4000:], required="a run to its end")]
