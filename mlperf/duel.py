@@ -34,8 +34,9 @@ from mlperf.limits import ENTRY
 from mlperf.metrics import Score
 from mlperf.process import Report, steps_of
 from mlperf.recipe import load as load_recipe
-from mlperf.replay import Secret, again, locked_up
-from mlperf.sandbox import available
+from mlperf.replay import Secret, again
+from mlperf.sandbox import available, locked_up
+from mlperf.sources import places
 from mlperf.submission import Conditions, ask_workers, write_samples
 from mlperf.tasks import TASKS, Task, find
 from mlperf.terminal import UsageError, add_command, compile_all, part, phase
@@ -152,7 +153,7 @@ def rival(task: Task, path: Path, submission: Submission | None, folder: Path, t
         return Rival(again(subject, folder), submission.candidate.bytes_stored)
     if path.is_dir() or path.suffix == ".py":
         with phase(f"build {path.stem[:8]}", 1, "entry") as bar:
-            made = of_entry(task, source.read(path), folder, threads, locked_up(task) if sandboxed else None)
+            made = of_entry(task, source.read(path), folder, threads, sandboxed)
             bar.update()
         return Rival(made.making, made.candidate.bytes_stored)
     from kernels.threads import set_num_threads
@@ -174,9 +175,10 @@ def fight(
     samples = write_samples(folder / "samples.npz", task, data.x_test, data.y_test)
     sides = {name: {"factory": one.making.factory, "arguments": dict(one.making.arguments)} for name, one in
              (("one", a), ("other", b))}  # fmt: skip
+    making = Making(FACTORY, sides, ENTRY)
     seeds = Secret().seeds(None).model_copy(update={"audit": None})
-    how = Conditions(effort, threads, seeds, limits=ENTRY, sandbox=locked_up(task, folder) if sandboxed else None)
-    reports = ask_workers(Making(FACTORY, sides), samples, how, bar.update)
+    how = Conditions(effort, threads, seeds, sandbox=locked_up([folder], places(task.dataset)) if sandboxed else None)
+    reports = ask_workers(making, samples, how, bar.update)
     medians = [pair_median(Blocks(**{name: report.worker[name] for name in Blocks.model_fields})) for report in reports]
     return Outcome(
         math.exp(median(medians)), math.exp(min(medians)), math.exp(max(medians)),

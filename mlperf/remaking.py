@@ -20,7 +20,6 @@ from mlperf.inspection import SOURCE, Subject, outcome
 from mlperf.pipeline import FUNCTIONS, Context, State, Watch, start, unwatched, variants
 from mlperf.process import Refused
 from mlperf.recipe import Recipe
-from mlperf.sandbox import Sandbox
 from mlperf.source import Source
 from mlperf.tasks import Task
 
@@ -49,7 +48,7 @@ def states(task: Task, recipe: Recipe, threads: int, watch: Watch = unwatched) -
 
 
 def remade(
-    subject: Subject, same_machine: bool, sandbox: Sandbox | None = None, watch: Watch = unwatched
+    subject: Subject, same_machine: bool, sandboxed: bool = False, watch: Watch = unwatched
 ) -> Iterator[Check]:
     """RETRAINING_MISMATCH if another candidate comes out than the one submitted: other weights, form, or figures.
 
@@ -60,7 +59,7 @@ def remade(
         check = by_recipe(subject, watch)
     else:
         try:
-            check, read = by_entry(subject, sandbox)
+            check, read = by_entry(subject, sandboxed)
         except Refused as refused:
             yield outcome(refused.code, [str(refused)], MADE_AGAIN)
             return
@@ -68,14 +67,14 @@ def remade(
     yield check if check.passed or same_machine else check.model_copy(update={"passed": None})
 
 
-def by_entry(subject: Subject, sandbox: Sandbox | None) -> tuple[Check, Sequence[str]]:
+def by_entry(subject: Subject, sandboxed: bool) -> tuple[Check, Sequence[str]]:
     """An entry built again from its source, and which files of the test data it opened then. Raises Refused."""
     submission, files = subject.submission, subject.submission.files or {}
     assert submission.entry is not None
     own = {path.removeprefix(SOURCE): (subject.folder / path).read_bytes() for path in files if path.startswith(SOURCE)}
     with tempfile.TemporaryDirectory(prefix="mlperf-") as folder:
         source = Source(own, submission.entry.main.removeprefix(SOURCE))
-        made = of_entry(subject.task, source, Path(folder), submission.threads, sandbox)
+        made = of_entry(subject.task, source, Path(folder), submission.threads, sandboxed)
     wrong = list(differing(submission.candidate, made.candidate))
     wrong += [f"{path} is another file" for path in files if made.hashes.get(path) != files[path]]
     wrong += [f"{path} was not submitted" for path in made.hashes.keys() - files.keys()]

@@ -25,10 +25,9 @@ from mlperf.hidden import Deficit, Hidden
 from mlperf.inspection import SOURCE, Subject
 from mlperf.limits import ENTRY
 from mlperf.process import steps_of
-from mlperf.sandbox import OURS, ROOT, SYSTEM, Sandbox, interpreter
+from mlperf.sandbox import locked_up
 from mlperf.sources import places
 from mlperf.submission import Conditions, ask_workers, observe, write_samples
-from mlperf.tasks import Task
 
 # The hidden samples are only asked; one short timing of both arms is what a worker does before that.
 ASKED = Effort(workers=1, pairs=PRACTICE.pairs, block_ns=PRACTICE.block_ns, queries=0)
@@ -89,16 +88,6 @@ def again(subject: Subject, folder: Path) -> Making:
     return from_file(task, folder / CANDIDATE, candidate.form, candidate.threads, submission.threads)
 
 
-def locked_up(task: Task, *folders: Path) -> Sandbox:
-    """Where a job sees these folders, and no file of the task's data beside what it is handed."""
-    seen = [*interpreter(), *(ROOT / name for name in OURS), *map(Path, SYSTEM)]
-    hidden_there = [
-        place for place in map(Path, places(task.dataset))
-        if place.exists() and any(place.resolve().is_relative_to(folder) for folder in seen)
-    ]  # fmt: skip
-    return Sandbox(readable=folders, masked=hidden_there)
-
-
 def replay(
     subject: Subject, secret: Secret, unseen: Hidden, percent: int, sandboxed: bool, progress: Callable[[], object]
 ) -> Replayed:
@@ -114,10 +103,9 @@ def replay(
             submission.threads,
             secret.seeds(submission.seeds.data),
             environment.load_1m(),
-            ENTRY,
-            locked_up(task, folder) if sandboxed else None,
+            locked_up([folder], places(task.dataset)) if sandboxed else None,
         )
-        making = again(subject, folder)
+        making = again(subject, folder)._replace(limits=ENTRY)
         read = submission.audits.test_files_read if submission.audits else None
         observed = observe(making, task, folder, how, read, progress)
         new = write_samples(folder / "hidden.npz", task, unseen.x, unseen.y)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -69,6 +69,13 @@ class Sandbox:
         for name, value in variables.items():
             found += ["--setenv", name, value]
         return [*found, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(folder), "--", *command]
+
+
+def locked_up(readable: Sequence[Path], data: Iterable[str]) -> Sandbox:
+    """A sandbox in which a job sees these folders, and none of these files or folders of test data."""
+    seen = [*interpreter(), *(ROOT / name for name in OURS), *map(Path, SYSTEM), *readable]
+    there = [path for path in map(Path, data) if path.exists()]
+    return Sandbox(readable, [path for path in there if any(path.resolve().is_relative_to(one) for one in seen)])
 
 
 def interpreter() -> Iterator[Path]:

@@ -37,7 +37,6 @@ from mlperf.audits import together
 from mlperf.contestant import Contestant, Making
 from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
-from mlperf.limits import ENTRY, Limits
 from mlperf.metrics import Metric, sha256_of
 from mlperf.pins import pin_reasons
 from mlperf.process import Job, Report, measure, run
@@ -85,15 +84,12 @@ def write_samples(path: Path, task: Task, x: np.ndarray, y: np.ndarray) -> Path:
 
 
 class Conditions(NamedTuple):
-    """How a contestant is measured. Without a seed for audits there are none; foreign code has limits, and a sandbox
-    where its submitter is not there to answer for it. `load_1m` was read before all began.
-    """
+    """How a contestant is measured. Without a seed for audits there are none; `load_1m` was read before all began."""
 
     effort: Effort
     threads: int
     seeds: Seeds
     load_1m: float | None = None
-    limits: Limits | None = None
     sandbox: Sandbox | None = None
 
 
@@ -110,7 +106,7 @@ def ask_workers(making: Making, samples: Path, how: Conditions, progress: Callab
         audit = None if seeds.audit is None else seeds.audit + position
         seed, shuffle = (seeds.order or 0) + position, audit is not None and position == 0
         job = Job(making.factory, arguments, how.effort, how.threads, seed, first, audit, shuffle)
-        reports.append(measure(job, position, progress, how.limits, how.sandbox))
+        reports.append(measure(job, position, progress, making.limits, how.sandbox))
     return reports
 
 
@@ -232,7 +228,7 @@ def submit(
 ) -> Submission:
     """Measure a contestant and seal the result. Its files and the samples lie in `folder`; nothing else is written."""
     task, threads, read = entry.task, entry.threads, contestant.test_files_read
-    how = Conditions(entry.effort, threads, seeds_of(entry), load_1m, None if contestant.entry is None else ENTRY)
+    how = Conditions(entry.effort, threads, seeds_of(entry), load_1m)
     observed = observe(contestant.making, task, folder, how, read, progress)
     measured = Measured(
         benchmark_version=task.version,

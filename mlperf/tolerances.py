@@ -111,4 +111,3 @@ def same_machine(one: Env, other: Env) -> bool:
     """Of the same kind, as far as it can be told: times may be compared, and the same code rounds the same."""
     kind = ("cpu_model", "cpu_flags_sha256", "physical_cores", "affinity_n", "cgroup_quota")
     return all(getattr(one, name) == getattr(other, name) for name in kind)
-
