@@ -2,9 +2,11 @@
 
 import builtins
 import shutil
+from pathlib import Path
 
 import pytest
 
+import mlperf.cheats
 from mlperf import tasks
 from mlperf.__main__ import main
 from tests.mlperf.tampering import DISTURBED, decided, failed, resealed  # noqa: F401
@@ -95,6 +97,11 @@ def test_a_table_of_the_public_answers_knows_nothing_else(copied, capsys):
     assert failed(capsys, forged) == {"RETRAINING_MISMATCH"}  # its source counts, and is larger than the file says
 
 
+def test_who_remembers_answers_is_found_by_the_audits(copied, capsys):
+    memo = (Path(mlperf.cheats.__file__).parent / "answer_memo.py").read_text()
+    assert "CACHING_SUSPECTED" in failed(capsys, with_source(copied, memo), "--no-retrain")
+
+
 def test_who_looks_at_the_test_part_while_it_is_built_is_seen(copied, capsys):
     found = failed(capsys, with_source(copied, PEEKING))
     assert "CALIBRATION_LEAK" in found
@@ -106,9 +113,9 @@ def test_what_comes_out_otherwise_each_time_cannot_be_verified(copied, tmp_path,
 
 def test_an_entry_that_fails_is_told_by_its_own_lines(copied, capsys):
     forged = with_source(copied, "def optimize(model, calibration, context):\n    return model.no_such_thing\n")
-    assert failed(capsys, forged) == {"ENTRY"}
-    main(["verify", str(forged)])
-    assert "no_such_thing" in capsys.readouterr().out
+    assert main(["verify", str(forged)]) == 1
+    out = capsys.readouterr().out
+    assert "no_such_thing" in out and '"failed":["RETRAINING_MISMATCH"]' in out
 
 
 def test_no_entry_is_imported_by_the_process_that_signs(copied, capsys):
