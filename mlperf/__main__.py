@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from leaderboard import StoreError, codes
 from mlperf import doctor, duel, explain, keygen, listing, new, selftest, submit, tune, verify
 from mlperf.process import Refused, WorkerError
 from mlperf.recipe import RecipeError

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -67,6 +67,13 @@ class Sandbox:
             else:
                 found += ["--ro-bind", "/dev/null", str(there.absolute())]
         return [*found, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(folder), "--", *command]
+
+
+def locked_up(readable: Sequence[Path], data: Iterable[str]) -> Sandbox:
+    """A sandbox in which a job sees these folders, and none of these files or folders of test data."""
+    seen = [*interpreter(), *(ROOT / name for name in OURS), *map(Path, SYSTEM), *readable]
+    there = [path for path in map(Path, data) if path.exists()]
+    return Sandbox(readable, [path for path in there if any(path.resolve().is_relative_to(one) for one in seen)])
 
 
 def interpreter() -> Iterator[Path]:

@@ -33,7 +33,7 @@ from mlperf.contestant import Making, of_recipe
 from mlperf.harness import PRACTICE, RANKED, Arm, Effort
 from mlperf.process import Refused, Report
 from mlperf.sandbox import bubblewrap
-from mlperf.submission import Entry, ask_workers, submit, write_samples
+from mlperf.submission import Conditions, Entry, ask_workers, submit, write_samples
 from mlperf.tasks import Task, find
 from mlperf.terminal import UsageError, add_command, compile_all, phase
 from mlperf.worker import Pair
@@ -183,7 +183,7 @@ def measured(task: Task, effort: Effort, **arguments: Any) -> list[Report]:
     with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
         samples = write_samples(Path(name) / "samples.npz", task, task.data.x_test, task.data.y_test)
         seeds = Seeds(data=0, order=order, schedule=schedule, audit=audit)
-        return ask_workers(making, samples, effort, 1, seeds, lambda: None)
+        return ask_workers(making, samples, Conditions(effort, 1, seeds), lambda: None)
 
 
 def blocks_of(report: Report) -> Blocks:
