@@ -70,7 +70,7 @@ def stages_of(one: Submission) -> tuple[StageRow, ...]:
                 size_width=(stage.bytes or 0) / largest,
             )
         )
-    rows.append(StageRow("as submitted", "five processes", f"{ratio_text(one, one.derived.ratio)}×", quality_text(one),
+    rows.append(StageRow("as submitted", f"{len(one.raw.workers)} processes", f"{ratio_text(one, one.derived.ratio)}×", quality_text(one),
                          f"{one.candidate.bytes_stored:,}", one.derived.ratio / longest,
                          one.candidate.bytes_stored / largest))  # fmt: skip
     return tuple(rows)
