@@ -254,7 +254,9 @@ def test_drawings_take_colours_and_letters_from_the_page(few):
     assert "#fe" not in drawn and "font-family" not in drawn and "DejaVu" not in drawn
 
 
-@pytest.mark.parametrize("low, high", [(1.0, 1.2), (3.0, 10.0), (0.5, 40.0), (1.0, 1e6), (61.3, 61.9), (2.2, 2.9), (9.4, 23.0)])
+@pytest.mark.parametrize(
+    "low, high", [(1.0, 1.2), (3.0, 10.0), (0.5, 40.0), (1.0, 1e6), (61.3, 61.9), (2.2, 2.9), (9.4, 23.0)]
+)
 def test_an_axis_of_times_has_a_few_round_labels(low, high):
     marks = times.round_marks(low, high)
     assert 1 <= len(marks) <= 6 and all(low <= mark <= high for mark in marks)
