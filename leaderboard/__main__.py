@@ -1,4 +1,7 @@
-"""`python -m leaderboard`: the boards as tables or JSON. It only reads; `python -m mlperf submit` makes entries."""
+"""`python -m leaderboard`: the boards as tables or JSON, and the commands, each a file of its own.
+
+Submissions are made by `python -m mlperf submit`.
+"""
 
 import argparse
 import json
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from leaderboard import html
+from leaderboard import html, merge, selftest
 from leaderboard.ranking import By, boards
 from leaderboard.schema import Division
 from leaderboard.store import StoreError, default_directory, load_all
@@ -20,9 +23,20 @@ EXAMPLES = """examples:
   python -m leaderboard --by size --division open  smallest first, open division only
   python -m leaderboard --json | python -m json.tool
 
+other commands, each with its own --help:
+  python -m leaderboard html                       pages for a browser
+  python -m leaderboard merge DIR...               copy submissions, files and records of replays from elsewhere
+  python -m leaderboard selftest                   try to make the store lose something
+
 The score is the lower bound of the speed-up over the reference (`ratio` is the middle, `at most` the upper bound).
 Submissions whose intervals overlap the leader's share a rank. INVALID and practice runs are listed without one.
 """
+
+COMMANDS = {
+    "html": html,
+    "merge": merge,
+    "selftest": selftest,
+}  # fmt: skip
 
 
 class UnknownName(Exception):
@@ -43,6 +57,15 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--division", choices=get_args(Division), help="only this division")
     command.add_argument("--leaderboard", type=Path, metavar="DIR", help="where the submissions lie")
     command.add_argument("--json", action="store_true", help="one compact JSON document instead of tables")
+    return command
+
+
+def commands_parser() -> argparse.ArgumentParser:
+    """The command line of what is named first. It is another one, so that a slip in an option is not taken for it."""
+    command = argparse.ArgumentParser(prog="python -m leaderboard", allow_abbrev=False)
+    commands = command.add_subparsers(dest="command", required=True)
+    for module in COMMANDS.values():
+        module.add_parser(commands)
     return command
 
 
@@ -74,17 +97,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 2 for something unknown; 130 after Ctrl-C."""
-    argv = sys.argv[1:] if argv is None else argv
-    command = parser()
-    if list(argv[:1]) == ["html"]:
-        html.add_parser(command.add_subparsers())
-        return html.run(command.parse_args(argv))
-    arguments = command.parse_args(argv)
+    """Exit code 0; 1 where a command says so; 2 for something unknown; 130 after Ctrl-C."""
+    words = sys.argv[1:] if argv is None else argv
+    is_command = bool(words) and words[0] in COMMANDS
+    command = commands_parser() if is_command else parser()
+    arguments = command.parse_args(words)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode still shows every name
     try:
-        code = run(arguments)
+        code = COMMANDS[arguments.command].run(arguments) if is_command else run(arguments)
         sys.stdout.flush()
         return code
     except UnknownName as error:

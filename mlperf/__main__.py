@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from leaderboard import StoreError
-from mlperf import doctor, duel, explain, keygen, listing, submit, tune, verify
+from mlperf import doctor, duel, explain, keygen, listing, new, submit, tune, verify
 from mlperf.process import WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
@@ -22,6 +22,7 @@ from tinytorch.datasets import DataError
 COMMANDS = {
     "list": listing,
     "submit": submit,
+    "new": new,
     "tune": tune,
     "doctor": doctor,
     "explain": explain,

@@ -1,13 +1,16 @@
 """Processes that write at once, read while others write, or are killed in the middle of it."""
 
+import argparse
 import random
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib import import_module
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 from leaderboard import atomic, travelling
@@ -68,7 +71,7 @@ def while_writing(scratch: Path, number: int, tick: Tick) -> Outcome:
     writers, lost, readings = start(board, 4, number), [], 0
     while any(process.poll() is None for process in writers):
         lost += halves(board)
-        readings += 1
+        readings += any(board.iterdir())  # before the first submission there is nothing to see
     for process in writers:
         process.communicate()
     tick()
@@ -152,11 +155,6 @@ def boards_for(scratch: Path, name: str, number: int) -> Path:
 
 def _finish(name: str, arguments: list[object]) -> None:
     """Run a command to its end, in this process."""
-    import argparse
-    from contextlib import redirect_stderr, redirect_stdout
-    from importlib import import_module
-    from io import StringIO
-
     module = import_module(f"leaderboard.{name}")
     parser = argparse.ArgumentParser()
     module.add_parser(parser.add_subparsers())

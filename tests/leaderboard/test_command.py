@@ -131,3 +131,15 @@ def test_the_leaderboard_imports_none_of_the_other_packages():
     code = f"import sys, leaderboard.__main__; print([name for name in {others} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_is_named_first_is_a_command_with_its_own_help(tmp_path, capsys):
+    for name in command.COMMANDS:
+        with pytest.raises(SystemExit) as stopped:
+            command.main([name, "--help"])
+        shown = capsys.readouterr().out
+        assert stopped.value.code == 0
+        assert f"usage: python -m leaderboard {name}" in shown and f"examples:\n  python -m leaderboard {name}" in shown
+        assert f"python -m leaderboard {name} " in command.EXAMPLES
+    assert command.main(["merge", str(tmp_path / "none"), "--into", str(tmp_path)]) == 2
+    assert "no directory" in capsys.readouterr().err
