@@ -11,7 +11,7 @@ from leaderboard.schema import Measured, Submission
 from leaderboard.site import times
 from leaderboard.site.views import Records, Table, quality_text, ratio_text, row_of
 from leaderboard.store import path_of
-from leaderboard.tables import fixed, inert, significant
+from leaderboard.text import fixed, inert, significant
 
 
 def values_of(entry: Entry, table: Table, records: Records) -> dict[str, Any]:

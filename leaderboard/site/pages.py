@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from leaderboard.site.times import duration
-from leaderboard.tables import fixed, inert, significant
+from leaderboard.text import fixed, inert, significant
 
 HERE = Path(__file__).parent
 STATIC = ("style.css", "site.js")

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from leaderboard.derive import log_ratios
 from leaderboard.schema import Submission
 from leaderboard.site.svg import css, drawing, markup, quiet
-from leaderboard.tables import fixed, significant
+from leaderboard.text import fixed, significant
 
 BINS = 60
 UNITS = ((1.0, 1e3, "ns"), (1e3, 1.0, "µs"), (1e6, 1e-3, "ms"), (math.inf, 1e-6, "s"))

@@ -11,7 +11,8 @@ from leaderboard.events import Event, Place
 from leaderboard.ranking import Board, Entry, Group
 from leaderboard.schema import Submission
 from leaderboard.site.times import duration
-from leaderboard.tables import fixed, inert, ratio_decimals, significant
+from leaderboard.text import fixed, inert, ratio_decimals, significant
+from leaderboard.trust import trust_in
 from leaderboard.verification import Verification
 
 Records = Mapping[str, Sequence[Verification]]  # by submission id
@@ -143,8 +144,7 @@ def status_of(submission: Submission) -> str:
 
 def trust_of(submission: Submission, records: Records) -> str:
     """verified, refuted where no replay agrees, or claimed: nobody has replayed it."""
-    results = [record.result for record in records.get(submission.submission_id, ())]
-    return "claimed" if not results else "verified" if "PASS" in results else "refuted"
+    return trust_in(records.get(submission.submission_id, ())).word
 
 
 def ratio_text(submission: Submission, value: float) -> str:
