@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from leaderboard import StoreError
+from leaderboard import StoreError, codes
 from mlperf import doctor, duel, explain, keygen, listing, new, selftest, submit, tune, verify
 from mlperf.process import Refused, WorkerError
 from mlperf.recipe import RecipeError
@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except Refused as refused:
         print(f"mlperf: {refused.code}: {refused}\n(python -m mlperf explain {refused.code})", file=sys.stderr)
+        print(f"mlperf: {refused.code}: {refused}\n{codes.catalogue()[refused.code].remedy}", file=sys.stderr)
         return 1
     except (StoreError, WorkerError, OSError, ValueError) as error:
         print(f"mlperf: {error}", file=sys.stderr)
