@@ -65,7 +65,7 @@ def drawing(name: str, width: float, height: float, margins: Margins | None = No
     }
     with matplotlib.rc_context({**STYLE, **colours, "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's fonts have it, or show that they do not
-        figure = Figure(figsize=(width, height), layout="none" if margins else "constrained")
+        figure = Figure(figsize=(width, height), layout=None if margins else "constrained")
         if margins:
             left, bottom, right, top = margins
             figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
