@@ -1,4 +1,4 @@
-"""Reading a directory for a listing: the verdicts of `store.load_all`, quickly, with a row instead of each submission.
+"""Reading a directory for a listing: the verdicts of `store.load_all`, quickly, and standings of submissions.
 
 Every file is read and hashed; what its bytes come to is looked up or proven, in several processes if there is much.
 """
@@ -20,9 +20,9 @@ LEAST = 100  # files; fewer are proven in no time and leave no trace in the cach
 
 
 class Listing(NamedTuple):
-    """Rows ordered by id, problems ordered by path."""
+    """Standings ordered by id, problems ordered by path."""
 
-    rows: tuple[Standing, ...]
+    standings: tuple[Standing, ...]
     problems: tuple[Problem, ...]
 
 

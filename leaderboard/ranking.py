@@ -6,18 +6,19 @@ tier of quality. Every order here is total, so the result does not depend on the
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple
 
 from leaderboard.gates.quality import quality_tier
 from leaderboard.schema import Division, Submission, ThreadPolicy
+from leaderboard.standing import Listed, Standing
 
 By = Literal["score", "latency", "size", "accuracy"]
 
 
-class Entry(NamedTuple):
+class Entry(NamedTuple, Generic[Listed]):
     """A submission and its place; no rank if it is INVALID. `tied`: others share the rank."""
 
-    submission: Submission
+    submission: Listed
     rank: int | None
     tied: bool
 
@@ -32,31 +33,31 @@ class Group(NamedTuple):
     tier: int | None
 
 
-class Board(NamedTuple):
+class Board(NamedTuple, Generic[Listed]):
     """One ranked table."""
 
     group: Group
     by: By
-    entries: tuple[Entry, ...]
+    entries: tuple[Entry[Listed], ...]
 
 
-def _figure(compare: Callable[[Submission], float | None]) -> Callable[[Submission], float]:
+def _figure(compare: Callable[[Submission | Standing], float | None]) -> Callable[[Submission | Standing], float]:
     """A missing figure counts as the worst."""
 
-    def worst_if_missing(submission: Submission) -> float:
+    def worst_if_missing(submission: Submission | Standing) -> float:
         value = compare(submission)
         return float("inf") if value is None else value
 
     return worst_if_missing
 
 
-def _quality(submission: Submission) -> float:
+def _quality(submission: Submission | Standing) -> float:
     value = submission.quality.value
     return -value if submission.task.higher_is_better else value
 
 
 # Smaller is better in each.
-ORDERS: dict[By, Callable[[Submission], float]] = {
+ORDERS: dict[By, Callable[[Submission | Standing], float]] = {
     "score": lambda submission: -submission.derived.ratio_lo,
     "latency": _figure(lambda submission: submission.derived.latency_us_p90),
     "size": lambda submission: submission.candidate.bytes_stored,
@@ -64,7 +65,7 @@ ORDERS: dict[By, Callable[[Submission], float]] = {
 }
 
 
-def _display(submission: Submission) -> tuple[float, int, str, str]:
+def _display(submission: Submission | Standing) -> tuple[float, int, str, str]:
     """Order among equals: higher quality, fewer bytes, earlier date, id."""
     return (
         _quality(submission),
@@ -74,13 +75,13 @@ def _display(submission: Submission) -> tuple[float, int, str, str]:
     )
 
 
-def _tie_groups(ordered: Sequence[Submission], by: By) -> list[list[Submission]]:
+def _tie_groups(ordered: Sequence[Listed], by: By) -> list[list[Listed]]:
     """Who cannot be told apart. The leader opens a group; by score one joins whose interval reaches the leader's bound.
 
     Comparing with the leader alone keeps the relation well defined: overlapping intervals are not transitive.
     """
     figure = ORDERS[by]
-    groups: list[list[Submission]] = []
+    groups: list[list[Listed]] = []
     for submission in ordered:
         leader = groups[-1][0] if groups else None
         if leader is None:
@@ -96,18 +97,18 @@ def _tie_groups(ordered: Sequence[Submission], by: By) -> list[list[Submission]]
     return groups
 
 
-def rank(submissions: Iterable[Submission], by: By = "score") -> tuple[Entry, ...]:
+def rank(submissions: Iterable[Listed], by: By = "score") -> tuple[Entry[Listed], ...]:
     """Places for submissions that are comparable: ranked ones first ("1 1 3"), then the unranked."""
     ordered = sorted(submissions, key=lambda submission: (ORDERS[by](submission), *_display(submission)))
-    entries: list[Entry] = []
+    entries: list[Entry[Listed]] = []
     for group in _tie_groups([one for one in ordered if one.derived.score is not None], by):
         place = len(entries) + 1
         entries += [Entry(one, place, len(group) > 1) for one in sorted(group, key=_display)]
-    unranked = [one for one in ordered if one.derived.score is None]
-    return (*entries, *(Entry(one, None, False) for one in sorted(unranked, key=_display)))
+    entries += [Entry(one, None, False) for one in sorted(ordered, key=_display) if one.derived.score is None]
+    return tuple(entries)
 
 
-def group_of(submission: Submission) -> Group:
+def group_of(submission: Submission | Standing) -> Group:
     """What a submission may be compared with."""
     tier = quality_tier(submission) if submission.division == "open" else None
     return Group(submission.model, submission.division, submission.thread_policy, submission.benchmark_version, tier)
@@ -117,7 +118,7 @@ def _position(group: Group) -> tuple[str, str, str, str, int]:
     return (*group[:4], -(group.tier or 0))
 
 
-def boards(submissions: Iterable[Submission], by: By = "score") -> tuple[Board, ...]:
+def boards(submissions: Iterable[Listed], by: By = "score") -> tuple[Board[Listed], ...]:
     """All tables, in the order model, division, thread policy, benchmark version, tier from the highest."""
     ordered = sorted(submissions, key=lambda submission: _position(group_of(submission)))
     return tuple(Board(group, by, rank(members, by)) for group, members in groupby(ordered, group_of))
