@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import get_args
 
 from leaderboard import html, merge, selftest
-from leaderboard.listing import list_all
 from leaderboard.ranking import By, boards
 from leaderboard.schema import Division
-from leaderboard.store import StoreError, default_directory
+from leaderboard.store import StoreError, default_directory, load_all
 from leaderboard.tables import document, inert, problems_text, text
 
 EXAMPLES = """examples:
@@ -75,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     directory = arguments.leaderboard or default_directory()
     if arguments.leaderboard and not directory.is_dir():
         raise UnknownName(f"no directory {directory}: name the one that was given to `python -m mlperf submit`")
-    submissions, problems = list_all(directory)
+    submissions, problems = load_all(directory)
     models = sorted({submission.model for submission in submissions})
     if arguments.model and models and arguments.model not in models:
         raise UnknownName(f"unknown model {arguments.model!r}: there are submissions for {', '.join(models)}")

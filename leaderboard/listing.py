@@ -1,4 +1,4 @@
-"""Reading a directory for a listing: the verdicts of `store.load_all`, quickly, and standings of submissions.
+"""Reading a directory for a listing: the verdicts of `store.load_all`, quickly, and a row for each submission.
 
 Every file is read and hashed; what its bytes come to is looked up or proven, in several processes if there is much.
 """
@@ -20,9 +20,9 @@ LEAST = 100  # files; fewer are proven in no time and leave no trace in the cach
 
 
 class Listing(NamedTuple):
-    """Standings ordered by id, problems ordered by path."""
+    """Rows ordered by id, problems ordered by path."""
 
-    standings: tuple[Standing, ...]
+    rows: tuple[Standing, ...]
     problems: tuple[Problem, ...]
 
 

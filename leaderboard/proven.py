@@ -22,13 +22,13 @@ from leaderboard.proof import Faults, prove
 from leaderboard.standing import Standing
 from leaderboard.travelling import open_regular
 
-LARGEST_CACHE = 2**28  # bytes; a standing has about 2000
+LARGEST_CACHE = 2**28  # bytes; a row has about 900
 
 
 class Proven(NamedTuple):
-    """What some bytes come to: a standing, or None and every (code, reason) against them."""
+    """What some bytes come to: a row, or None and every (code, reason) against them."""
 
-    standing: Standing | None
+    row: Standing | None
     faults: Faults
 
 

@@ -6,19 +6,18 @@ tier of quality. Every order here is total, so the result does not depend on the
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Generic, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from leaderboard.gates.quality import quality_tier
 from leaderboard.schema import Division, Submission, ThreadPolicy
-from leaderboard.standing import Listed, Standing
 
 By = Literal["score", "latency", "size", "accuracy"]
 
 
-class Entry(NamedTuple, Generic[Listed]):
+class Entry(NamedTuple):
     """A submission and its place; no rank if it is INVALID. `tied`: others share the rank."""
 
-    submission: Listed
+    submission: Submission
     rank: int | None
     tied: bool
 
@@ -33,31 +32,31 @@ class Group(NamedTuple):
     tier: int | None
 
 
-class Board(NamedTuple, Generic[Listed]):
+class Board(NamedTuple):
     """One ranked table."""
 
     group: Group
     by: By
-    entries: tuple[Entry[Listed], ...]
+    entries: tuple[Entry, ...]
 
 
-def _figure(compare: Callable[[Submission | Standing], float | None]) -> Callable[[Submission | Standing], float]:
+def _figure(compare: Callable[[Submission], float | None]) -> Callable[[Submission], float]:
     """A missing figure counts as the worst."""
 
-    def worst_if_missing(submission: Submission | Standing) -> float:
+    def worst_if_missing(submission: Submission) -> float:
         value = compare(submission)
         return float("inf") if value is None else value
 
     return worst_if_missing
 
 
-def _quality(submission: Submission | Standing) -> float:
+def _quality(submission: Submission) -> float:
     value = submission.quality.value
     return -value if submission.task.higher_is_better else value
 
 
 # Smaller is better in each.
-ORDERS: dict[By, Callable[[Submission | Standing], float]] = {
+ORDERS: dict[By, Callable[[Submission], float]] = {
     "score": lambda submission: -submission.derived.ratio_lo,
     "latency": _figure(lambda submission: submission.derived.latency_us_p90),
     "size": lambda submission: submission.candidate.bytes_stored,
@@ -65,7 +64,7 @@ ORDERS: dict[By, Callable[[Submission | Standing], float]] = {
 }
 
 
-def _display(submission: Submission | Standing) -> tuple[float, int, str, str]:
+def _display(submission: Submission) -> tuple[float, int, str, str]:
     """Order among equals: higher quality, fewer bytes, earlier date, id."""
     return (
         _quality(submission),
@@ -75,13 +74,13 @@ def _display(submission: Submission | Standing) -> tuple[float, int, str, str]:
     )
 
 
-def _tie_groups(ordered: Sequence[Listed], by: By) -> list[list[Listed]]:
+def _tie_groups(ordered: Sequence[Submission], by: By) -> list[list[Submission]]:
     """Who cannot be told apart. The leader opens a group; by score one joins whose interval reaches the leader's bound.
 
     Comparing with the leader alone keeps the relation well defined: overlapping intervals are not transitive.
     """
     figure = ORDERS[by]
-    groups: list[list[Listed]] = []
+    groups: list[list[Submission]] = []
     for submission in ordered:
         leader = groups[-1][0] if groups else None
         if leader is None:
@@ -97,18 +96,18 @@ def _tie_groups(ordered: Sequence[Listed], by: By) -> list[list[Listed]]:
     return groups
 
 
-def rank(submissions: Iterable[Listed], by: By = "score") -> tuple[Entry[Listed], ...]:
+def rank(submissions: Iterable[Submission], by: By = "score") -> tuple[Entry, ...]:
     """Places for submissions that are comparable: ranked ones first ("1 1 3"), then the unranked."""
     ordered = sorted(submissions, key=lambda submission: (ORDERS[by](submission), *_display(submission)))
-    entries: list[Entry[Listed]] = []
+    entries: list[Entry] = []
     for group in _tie_groups([one for one in ordered if one.derived.score is not None], by):
         place = len(entries) + 1
         entries += [Entry(one, place, len(group) > 1) for one in sorted(group, key=_display)]
-    entries += [Entry(one, None, False) for one in sorted(ordered, key=_display) if one.derived.score is None]
-    return tuple(entries)
+    unranked = [one for one in ordered if one.derived.score is None]
+    return (*entries, *(Entry(one, None, False) for one in sorted(unranked, key=_display)))
 
 
-def group_of(submission: Submission | Standing) -> Group:
+def group_of(submission: Submission) -> Group:
     """What a submission may be compared with."""
     tier = quality_tier(submission) if submission.division == "open" else None
     return Group(submission.model, submission.division, submission.thread_policy, submission.benchmark_version, tier)
@@ -118,7 +117,7 @@ def _position(group: Group) -> tuple[str, str, str, str, int]:
     return (*group[:4], -(group.tier or 0))
 
 
-def boards(submissions: Iterable[Listed], by: By = "score") -> tuple[Board[Listed], ...]:
+def boards(submissions: Iterable[Submission], by: By = "score") -> tuple[Board, ...]:
     """All tables, in the order model, division, thread policy, benchmark version, tier from the highest."""
     ordered = sorted(submissions, key=lambda submission: _position(group_of(submission)))
     return tuple(Board(group, by, rank(members, by)) for group, members in groupby(ordered, group_of))

@@ -8,7 +8,6 @@ from tabulate import tabulate
 
 from leaderboard.ranking import Board, By, Entry, boards
 from leaderboard.schema import Derived, Submission
-from leaderboard.standing import Standing
 from leaderboard.store import Problem
 
 COLUMNS = {
@@ -73,14 +72,14 @@ def ratio_decimals(derived: Derived) -> int:
     return min(decimals, significant(half_width, 1)) if half_width else decimals
 
 
-def _quality(submission: Submission | Standing) -> str:
+def _quality(submission: Submission) -> str:
     quality = submission.quality
     if quality.opt_correct is None:
         return fixed(quality.value, significant(quality.value, 5))
     return f"{quality.opt_correct}/{quality.n} {100 * quality.value:.5g}%"
 
 
-def remarks(submission: Submission | Standing) -> str:
+def remarks(submission: Submission) -> str:
     """Every reason's code; those that make the submission INVALID come first, warnings in brackets."""
     reasons = submission.validity.reasons
     invalid = [reason.code for reason in reasons if reason.severity == "invalid"]

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from leaderboard import StoreError
-from mlperf import doctor, duel, explain, keygen, listing, submit, tune, verify
+from mlperf import doctor, duel, explain, keygen, listing, new, selftest, submit, tune, verify
 from mlperf.process import WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
@@ -21,7 +21,9 @@ from tinytorch.datasets import DataError
 # Each command is a file; what such a file holds says mlperf.terminal.
 COMMANDS = {
     "list": listing,
+    "selftest": selftest,
     "submit": submit,
+    "new": new,
     "tune": tune,
     "doctor": doctor,
     "explain": explain,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ import numpy as np
 
 from mlperf import pipeline
 from mlperf import recipe as settings
-from mlperf.harness import Arm
+from mlperf.harness import Arm, Query
 from mlperf.pipeline import State
 from mlperf.source import EntryError
 from tinytorch import weights
@@ -49,6 +50,11 @@ class Optimised:
     @property
     def arm(self) -> Arm:
         return self.state.arm
+
+    @property
+    def run(self) -> Query:
+        """The bare function that answers, to be called from a callable of your own."""
+        return self if self.arm.around is not nullcontext else self.arm.run
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """One query, shaped as `context.example`, is answered."""
@@ -118,9 +124,12 @@ class Context(pipeline.Context):
         """Keep what never changes: packed weights, tables, memory; of a text what was read. Never answers."""
         return self._stage(pipeline.cache, net, settings.Cache())
 
-    def accelerate(self, net: Network, tune: bool = False) -> Optimised:
-        """One plan of fused steps. `tune` times a few and takes the quickest, which may be another each time."""
-        return self._stage(pipeline.accelerate, net, settings.Accelerate(tune=tune))
+    def accelerate(self, net: Network) -> Optimised:
+        """One plan of fused steps, by all threads and with the arithmetic that the weights are stored for.
+
+        Nothing is timed to choose, since the next process might choose otherwise.
+        """
+        return self._stage(pipeline.accelerate, net, settings.Accelerate(tune=False))
 
     def eager(self, net: Network) -> Optimised:
         """Op by op on compiled kernels."""

@@ -126,7 +126,8 @@ def build(job: dict[str, Any], report: Callable[[str], None], wait: Callable[[],
     if model is not None:
         facts["dtypes"] = dtypes_of(model)
         with contextlib.suppress(Exception):  # a network that does not run by itself tells no FLOPs
-            facts["flops"] = query_flops(model, task.answering.observable(model, "eager"), example)
+            form = optimised.state.form if isinstance(optimised, Optimised) else "eager"
+            facts["flops"] = query_flops(model, task.answering.observable(model, form), example)
     return facts
 
 

@@ -1,22 +1,11 @@
 """Is the optimised model still good? Quality is a gate, exact where answers are counted, and buys no speed."""
 
 from fractions import Fraction
-from typing import Protocol
 
 from leaderboard.bands import BADGE_PERCENT, GATE_PERCENT, QUALITY_TIERS
 from leaderboard.measured import Quality
 from leaderboard.rules import Finding
-from leaderboard.schema import Measured, Task
-
-
-class Scored(Protocol):
-    """Whatever says how good it is at what: a submission, or its standing."""
-
-    @property
-    def quality(self) -> Quality: ...
-
-    @property
-    def task(self) -> Task: ...
+from leaderboard.schema import Measured
 
 
 def keeps(quality: Quality, percent: int | Fraction, higher_is_better: bool) -> bool:
@@ -28,12 +17,12 @@ def keeps(quality: Quality, percent: int | Fraction, higher_is_better: bool) -> 
     return 100 * quality.value <= (200 - percent) * quality.ref_value
 
 
-def reaches(measured: Scored, percent: int | Fraction) -> bool:
+def reaches(measured: Measured, percent: int | Fraction) -> bool:
     """`keeps` for a submission."""
     return keeps(measured.quality, percent, measured.task.higher_is_better)
 
 
-def quality_tier(measured: Scored) -> int | None:
+def quality_tier(measured: Measured) -> int | None:
     """The highest of QUALITY_TIERS that is reached, in percent; None below all of them."""
     return next((percent for percent in QUALITY_TIERS if reaches(measured, percent)), None)
 

@@ -1,5 +1,6 @@
 """Templates become pages: jinja2 with autoescape, foreign text always within `<bdi>` and without control characters."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ def foreign(text: str, width: int = NAME_WIDTH) -> Markup:
     return Markup(f"<bdi>{escape(inert(text, width))}</bdi>")
 
 
+def said(text: str) -> Markup:
+    """A sentence of this project's own, with what it puts between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def three(value: float) -> str:
     """Three significant figures."""
     return fixed(value, significant(value))
@@ -33,7 +39,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"foreign": foreign, "inert": inert, "duration": duration, "three": three}
+    found.filters |= {"foreign": foreign, "said": said, "inert": inert, "duration": duration, "three": three}
     return found
 
 

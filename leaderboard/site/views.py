@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from leaderboard.events import Event, Place
 from leaderboard.ranking import Board, Entry, Group
 from leaderboard.schema import Submission
 from leaderboard.site.times import duration
@@ -44,6 +45,27 @@ class Row(NamedTuple):
     trust: str
 
 
+class Standing(NamedTuple):
+    """A submitter's place in an event. `parts` are the submissions that count, with their pages."""
+
+    place: Cell
+    name: str
+    score: Cell
+    trust: str
+    attempts: int
+    parts: tuple[tuple[str, str, str | None], ...]  # model, score, page
+
+
+class EventTable(NamedTuple):
+    """An event; `formula` says what is multiplied."""
+
+    slug: str
+    name: str
+    league: str
+    formula: str
+    rows: tuple[Standing, ...]
+
+
 class Table(NamedTuple):
     """A board. `more` is the page with all `total` rows, where `rows` are only the first."""
 
@@ -68,11 +90,47 @@ def page_of(submission: Submission) -> str:
     return f"submissions/{submission.submission_id}.html"
 
 
+def event_of(event: Event, records: Records, pages: set[str]) -> EventTable:
+    """An event with all its places."""
+    weights = [f"{model} {weight:.0%}".replace("%", " %") for model, weight in event.weights.items()]
+    return EventTable(
+        slug=f"{event.name.lower().replace(' ', '-')}-{event.division}-{event.thread_policy}",
+        name=event.name,
+        league=f"{event.division}, {threads_of(event.thread_policy)}",
+        formula=", ".join(weights) if len(weights) > 1 else next(iter(event.weights)),
+        rows=tuple(_standing(place, records, pages) for place in event.places),
+    )
+
+
+def _standing(place: Place, records: Records, pages: set[str]) -> Standing:
+    decimals = min(significant(place.score), significant((place.most - place.score) / 2 or 1e-9, 1))
+    trusts = {trust_of(one, records) for one in place.counted}
+    return Standing(
+        place=Cell(f"{place.rank}{'=' if place.tied else ''}", place.rank),
+        name=place.submitter,
+        score=Cell(f"{fixed(place.score, decimals)}×", place.score),
+        trust=trusts.pop() if len(trusts) == 1 else "refuted" if "refuted" in trusts else "claimed",
+        attempts=place.attempts,
+        parts=tuple(
+            (
+                one.model,
+                f"{ratio_text(one, one.derived.ratio_lo)}×",
+                page_of(one) if one.submission_id in pages else None,
+            )
+            for one in place.counted
+        ),
+    )
+
+
+def threads_of(policy: str) -> str:
+    """The thread policy in words."""
+    return "one thread" if policy == "t1" else "several threads"
+
+
 def board_title(group: Group) -> str:
     """What is compared, in words."""
-    threads = "one thread" if group.thread_policy == "t1" else "several threads"
     tier = "" if group.division != "open" else f", quality ≥ {group.tier} %" if group.tier else ", below all tiers"
-    return f"{group.model}, {group.division}, {threads}{tier}"
+    return f"{group.model}, {group.division}, {threads_of(group.thread_policy)}{tier}"
 
 
 def status_of(submission: Submission) -> str:

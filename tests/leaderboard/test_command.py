@@ -94,7 +94,7 @@ def test_ctrl_c_ends_with_130(board, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "list_all", interrupted)
+    monkeypatch.setattr(command, "load_all", interrupted)
     assert run(board) == 130
 
 

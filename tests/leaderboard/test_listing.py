@@ -38,7 +38,7 @@ def proofs(monkeypatch):
 
 def same_as_load_all(directory):
     loaded, listed = load_all(directory), list_all(directory)
-    assert listed.standings == tuple(map(Standing.of, loaded.submissions))
+    assert listed.rows == tuple(map(Standing.of, loaded.submissions))
     assert listed.problems == loaded.problems
     return True
 
@@ -170,7 +170,7 @@ def test_two_listers_at_once_do_not_disturb_each_other(board, tmp_path):
     code = (
         "import sys\nfrom leaderboard import listing\nlisting.LEAST = 1\n"
         "for _ in range(30):\n    found = listing.list_all(sys.argv[1])\n"
-        "    assert (len(found.standings), len(found.problems)) == (6, 2), found\n"
+        "    assert (len(found.rows), len(found.problems)) == (6, 2), found\n"
     )
     both = [subprocess.Popen([sys.executable, "-c", code, str(board)]) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
@@ -214,7 +214,7 @@ def test_the_process_speaks_json(board):
         capture_output=True,
         text=True,
     )
-    (first, digest, (standing, faults)), (second, none, (nothing, missing)) = map(json.loads, done.stdout.splitlines())
+    (first, digest, (row, faults)), (second, none, (nothing, missing)) = map(json.loads, done.stdout.splitlines())
     assert (first, second, faults, none, nothing) == (0, 1, [], "", None)
-    assert standing["submission_id"] == path.stem and len(digest) == 64
+    assert row[0] == path.stem and len(digest) == 64
     assert missing == [["UNREADABLE", "No such file or directory"]]

@@ -277,7 +277,7 @@ def test_the_command_builds_and_refuses_in_words(few, tmp_path, capsys):
     demo.keep(tmp_path / "board", few[:2])
     arguments = ["html", "--leaderboard", str(tmp_path / "board"), "--out"]
     assert main([*arguments, str(tmp_path / "site")]) == 0
-    assert "2 submissions on 6 pages" in capsys.readouterr().out
+    assert "2 submissions on 7 pages" in capsys.readouterr().out
     assert main([*arguments, str(tmp_path)]) == 2
     assert "choose another place with --out DIR" in capsys.readouterr().err
     assert main(["html", "--leaderboard", str(tmp_path / "nothing"), "--out", str(tmp_path / "site")]) == 2
