@@ -10,9 +10,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from leaderboard import StoreError
+from leaderboard import StoreError, codes
 from mlperf import doctor, duel, explain, keygen, listing, new, selftest, submit, tune, verify
-from mlperf.process import WorkerError
+from mlperf.process import Refused, WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
 from mlperf.terminal import CommandParser, UsageError
@@ -63,6 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DataError as error:
         print(f"mlperf: --model {options.model} needs data: {error}", file=sys.stderr)
         return 2
+    except Refused as refused:
+        print(f"mlperf: {refused.code}: {refused}\n(python -m mlperf explain {refused.code})", file=sys.stderr)
+        print(f"mlperf: {refused.code}: {refused}\n{codes.catalogue()[refused.code].remedy}", file=sys.stderr)
+        return 1
     except (StoreError, WorkerError, OSError, ValueError) as error:
         print(f"mlperf: {error}", file=sys.stderr)
         return 1

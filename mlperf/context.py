@@ -28,7 +28,11 @@ from tinytorch.core.layers import Layer
 from tinytorch.core.tensor import Tensor
 
 FOLDER = "weights"  # where kept files travel beside a submission
-ARRAY = "array"  # the entry's name where a single array was kept
+SINGLE = "="  # the name in the file of an array that is kept by itself, which no key can be
+KEYS = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}"
+DTYPES = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"
+)  # fmt: skip
 
 Arrays = TypeVar("Arrays", np.ndarray, dict[str, np.ndarray])
 
@@ -146,7 +150,7 @@ class Context(pipeline.Context):
     def once(self, name: str, make: Callable[[], Arrays]) -> Arrays:
         """The array, or arrays by name, that `make()` gives: called while the entry is built, later read from a file.
 
-        Types and shapes come back as they were. Raises EntryError for anything but arrays.
+        Types and shapes come back as they were. Raises EntryError for anything but arrays of numbers or truths.
         """
         from safetensors.numpy import load_file, save_file
 
@@ -154,7 +158,7 @@ class Context(pipeline.Context):
             save_file(_arrays(name, make()), path)
 
         found = load_file(self.kept.file(name, write))
-        return found[ARRAY] if set(found) == {ARRAY} else found  # type: ignore[return-value]
+        return found.get(SINGLE, found)  # type: ignore[return-value, arg-type]
 
     def taught(self, name: str, net: Layer, teach: Callable[[Layer], Layer | None]) -> Layer:
         """A copy of a network after `teach(copy)`, which trains it in place or returns another of its kind.
@@ -180,15 +184,24 @@ class Context(pipeline.Context):
 
 def _arrays(name: str, made: object) -> dict[str, np.ndarray]:
     """What `once` may keep, as named arrays in memory order. Raises EntryError."""
-    named = {ARRAY: made} if isinstance(made, np.ndarray) else made
-    if not isinstance(named, Mapping) or not named or not all(isinstance(one, str) for one in named):
+    if isinstance(made, np.ndarray):
+        return {SINGLE: _kept(name, "it", made)}
+    if not isinstance(made, Mapping) or not made:
         raise EntryError(
             f"context: `make` gave {type(made).__name__} for {name!r}; an array or a dict of arrays can be kept, a "
             "network by `taught`"
         )
-    arrays = {key: one.data if isinstance(one, Tensor) else one for key, one in named.items()}
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-            kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-            raise EntryError(f"context: {name!r} has {kind} as {key!r}; numbers in arrays can be kept")
-    return {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    for key in made:
+        if not isinstance(key, str) or not re.fullmatch(KEYS, key):
+            raise EntryError(f"context: {name!r} has {key!r} as a key; use letters, digits, dots, - and _")
+    return {key: _kept(name, key, one) for key, one in made.items()}
+
+
+def _kept(name: str, key: str, array: object) -> np.ndarray:
+    """An array in memory order, as this machine reads numbers. Raises EntryError."""
+    if isinstance(array, Tensor):
+        array = array.data
+    if not isinstance(array, np.ndarray) or array.dtype.name not in DTYPES:
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise EntryError(f"context: {name!r} has {kind} as {key}; arrays of these can be kept: {', '.join(DTYPES)}")
+    return np.asarray(array, array.dtype.newbyteorder("="), order="C")

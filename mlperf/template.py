@@ -166,7 +166,7 @@ WORDS = {
     "perceptron": EITHER,
     "xor": EITHER,
     "mlp": Words(LOGITS, RELU, "Sequential(Linear(64, 32), ReLU(), Linear(32, 10))", 60),
-    "cnn": Words(LOGITS, IMAGES, "Sequential(Flatten(), Linear(64, 64), ReLU(), Linear(64, 10))", 60),
+    "cnn": Words(LOGITS, IMAGES, "Sequential(Flatten(), Linear(64, 128), ReLU(), Linear(128, 10))", 60),
     "mlp-mnist": Words(LOGITS, RELU, "Sequential(Linear(784, 64), ReLU(), Linear(64, 10))", 10),
     "cnn-cifar10": Words(
         LOGITS, PHOTOS,
