@@ -57,13 +57,16 @@ def copies(samples: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
 
 
 def times(runners: Mapping[str, Runner], calls: Mapping[str, int], rounds: int = ROUNDS) -> dict[str, float]:
-    """The median time in ns of a call of each, in blocks that take turns."""
+    """The least time in ns of a call of each, in blocks that take turns.
+
+    What disturbs a block only lengthens it, and a remembered answer is quick in every one.
+    """
     found: dict[str, list[float]] = {name: [] for name in runners}
     with without_gc():
         for order in turns(runners, rounds):
             for name in order:
                 found[name].append(runners[name].block(calls[name]).wall_ns / calls[name])
-    return {name: median(values) for name, values in found.items()}
+    return {name: min(values) for name, values in found.items()}
 
 
 def input_ratios(arm: Arm, trace: Sequence[np.ndarray], calls: int, rng: np.random.Generator) -> dict[str, float]:

@@ -7,21 +7,25 @@ by the leaderboard (CALIBRATION_LEAK).
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from leaderboard import Candidate, EntrySource, Stage
-from mlperf import context, environment, process
+from mlperf import context, environment, limits, process
 from mlperf.contestant import CANDIDATE, Contestant, Making
+from mlperf.sandbox import locked_up
 from mlperf.source import FOLDER, Source, unpack
 from mlperf.sources import places
 from mlperf.tasks import Task
 from tinytorch import weights
 
 FACTORY = "mlperf.entry:pair"
+BUILDING = replace(limits.ENTRY, seconds=1800)  # it may train
 SEED = 0  # of what an entry draws, so that a replay draws the same
 
 
@@ -48,18 +52,28 @@ def given_to(task: Task, main: str, folder: Path, threads: int) -> dict[str, Any
 
 def built(task: Task, main: str, folder: Path, threads: int, model_sha256: str | None) -> Making:
     """How workers make an entry that was built before and lies in a folder."""
-    return Making(FACTORY, {**given_to(task, main, folder, threads), "model_sha256": model_sha256})
+    return Making(FACTORY, {**given_to(task, main, folder, threads), "model_sha256": model_sha256}, limits.ENTRY)
 
 
-def of_entry(task: Task, source: Source, folder: Path, threads: int) -> Contestant:
-    """Build an entry in a folder. Raises Refused where it fails or breaks a rule, WorkerError where it dies."""
+def of_entry(task: Task, source: Source, folder: Path, threads: int, sandboxed: bool = False) -> Contestant:
+    """Build an entry in a folder. Raises Refused where it fails, breaks a rule or reaches a limit, WorkerError where it
+    dies.
+
+    It may write to a folder within that one, which is removed; what it keeps stays.
+    """
     unpack(source, folder / FOLDER)
-    (folder / context.FOLDER).mkdir(exist_ok=True)
-    given = given_to(task, source.main, folder, threads)
+    given, private = given_to(task, source.main, folder, threads), folder / "private"
+    private.mkdir()
+    data = places(task.dataset)
+    job = {**given, "kept": str(private / context.FOLDER), "test_files": data}
     facts = process.run(
-        "mlperf.entry:build", {**given, "test_files": places(task.dataset)}, lambda _: None, threads,
-        name="the entry's build",
+        "mlperf.entry:build", job, threads=threads, name="the entry's build", limits=BUILDING, folder=private,
+        sandbox=locked_up([folder], data) if sandboxed else None,
     )  # fmt: skip
+    for name in (context.FOLDER, CANDIDATE):
+        if (private / name).exists():
+            (private / name).rename(folder / name)
+    shutil.rmtree(private)
     return contestant(task, source, folder, threads, given, facts)
 
 
@@ -93,7 +107,7 @@ def contestant(
     )
     stage = Stage(stage="entry", enabled=True, config={"main": source.main, "kept": list(facts["kept"])})
     return Contestant(
-        making=Making(FACTORY, {**given, "model_sha256": facts["model_sha256"]}),
+        making=Making(FACTORY, {**given, "model_sha256": facts["model_sha256"]}, limits.ENTRY),
         candidate=candidate,
         stages=(stage,),
         files={**files, **source.travelling},

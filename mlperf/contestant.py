@@ -17,6 +17,7 @@ from leaderboard import Candidate, EntrySource, Stage
 from mlperf import environment, pipeline
 from mlperf.answering import Form
 from mlperf.costs import query_flops
+from mlperf.limits import Limits
 from mlperf.recipe import Recipe
 from mlperf.tasks import Task
 from tinytorch import weights
@@ -27,10 +28,14 @@ CANDIDATE = "candidate.safetensors"  # the weights, where the file alone makes t
 
 
 class Making(NamedTuple):
-    """How a worker makes a contestant: a factory, "module:function", and all its arguments but the samples."""
+    """How a worker makes a contestant: a factory, "module:function", and all its arguments but the samples.
+
+    Foreign code has `limits`.
+    """
 
     factory: str
     arguments: Mapping[str, Any]
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ import numpy as np
 
 from mlperf import pipeline
 from mlperf import recipe as settings
-from mlperf.harness import Arm
+from mlperf.harness import Arm, Query
 from mlperf.pipeline import State
 from mlperf.source import EntryError
 from tinytorch import weights
@@ -27,7 +28,11 @@ from tinytorch.core.layers import Layer
 from tinytorch.core.tensor import Tensor
 
 FOLDER = "weights"  # where kept files travel beside a submission
-ARRAY = "array"  # the entry's name where a single array was kept
+SINGLE = "="  # the name in the file of an array that is kept by itself, which no key can be
+KEYS = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}"
+DTYPES = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64"
+)  # fmt: skip
 
 Arrays = TypeVar("Arrays", np.ndarray, dict[str, np.ndarray])
 
@@ -49,6 +54,11 @@ class Optimised:
     @property
     def arm(self) -> Arm:
         return self.state.arm
+
+    @property
+    def run(self) -> Query:
+        """The bare function that answers, to be called from a callable of your own."""
+        return self if self.arm.around is not nullcontext else self.arm.run
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """One query, shaped as `context.example`, is answered."""
@@ -118,9 +128,12 @@ class Context(pipeline.Context):
         """Keep what never changes: packed weights, tables, memory; of a text what was read. Never answers."""
         return self._stage(pipeline.cache, net, settings.Cache())
 
-    def accelerate(self, net: Network, tune: bool = False) -> Optimised:
-        """One plan of fused steps. `tune` times a few and takes the quickest, which may be another each time."""
-        return self._stage(pipeline.accelerate, net, settings.Accelerate(tune=tune))
+    def accelerate(self, net: Network) -> Optimised:
+        """One plan of fused steps, by all threads and with the arithmetic that the weights are stored for.
+
+        Nothing is timed to choose, since the next process might choose otherwise.
+        """
+        return self._stage(pipeline.accelerate, net, settings.Accelerate(tune=False))
 
     def eager(self, net: Network) -> Optimised:
         """Op by op on compiled kernels."""
@@ -137,7 +150,7 @@ class Context(pipeline.Context):
     def once(self, name: str, make: Callable[[], Arrays]) -> Arrays:
         """The array, or arrays by name, that `make()` gives: called while the entry is built, later read from a file.
 
-        Types and shapes come back as they were. Raises EntryError for anything but arrays.
+        Types and shapes come back as they were. Raises EntryError for anything but arrays of numbers or truths.
         """
         from safetensors.numpy import load_file, save_file
 
@@ -145,7 +158,7 @@ class Context(pipeline.Context):
             save_file(_arrays(name, make()), path)
 
         found = load_file(self.kept.file(name, write))
-        return found[ARRAY] if set(found) == {ARRAY} else found  # type: ignore[return-value]
+        return found.get(SINGLE, found)  # type: ignore[return-value, arg-type]
 
     def taught(self, name: str, net: Layer, teach: Callable[[Layer], Layer | None]) -> Layer:
         """A copy of a network after `teach(copy)`, which trains it in place or returns another of its kind.
@@ -171,15 +184,24 @@ class Context(pipeline.Context):
 
 def _arrays(name: str, made: object) -> dict[str, np.ndarray]:
     """What `once` may keep, as named arrays in memory order. Raises EntryError."""
-    named = {ARRAY: made} if isinstance(made, np.ndarray) else made
-    if not isinstance(named, Mapping) or not named or not all(isinstance(one, str) for one in named):
+    if isinstance(made, np.ndarray):
+        return {SINGLE: _kept(name, "it", made)}
+    if not isinstance(made, Mapping) or not made:
         raise EntryError(
             f"context: `make` gave {type(made).__name__} for {name!r}; an array or a dict of arrays can be kept, a "
             "network by `taught`"
         )
-    arrays = {key: one.data if isinstance(one, Tensor) else one for key, one in named.items()}
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-            kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-            raise EntryError(f"context: {name!r} has {kind} as {key!r}; numbers in arrays can be kept")
-    return {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    for key in made:
+        if not isinstance(key, str) or not re.fullmatch(KEYS, key):
+            raise EntryError(f"context: {name!r} has {key!r} as a key; use letters, digits, dots, - and _")
+    return {key: _kept(name, key, one) for key, one in made.items()}
+
+
+def _kept(name: str, key: str, array: object) -> np.ndarray:
+    """An array in memory order, as this machine reads numbers. Raises EntryError."""
+    if isinstance(array, Tensor):
+        array = array.data
+    if not isinstance(array, np.ndarray) or array.dtype.name not in DTYPES:
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise EntryError(f"context: {name!r} has {kind} as {key}; arrays of these can be kept: {', '.join(DTYPES)}")
+    return np.asarray(array, array.dtype.newbyteorder("="), order="C")

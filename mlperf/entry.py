@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,11 @@ from tinytorch.core.layers import Layer
 from tinytorch.perf.quantization import weights_only
 
 CALIBRATION_SAMPLES = 256
+MOST_TOLD = 4000  # characters of an entry's traceback
+OTHER_WEIGHTS = (
+    "optimize made other weights than when the entry was built; make what is random or trained by `context.once` or "
+    "`context.taught`, which keep it, and what depends on time or on the process not at all"
+)
 
 
 def made(
@@ -70,7 +76,7 @@ def told(error: Exception, folder: str) -> str:
     own = [i for i, frame in enumerate(frames) if frame.filename.startswith(str(folder))]
     lines = traceback.format_list(frames[own[0] :] if own else frames[-1:])
     text = "".join(["the entry failed:\n", *lines, *traceback.format_exception_only(error)])
-    return text.replace(str(folder) + os.sep, "").strip()
+    return text.replace(str(folder) + os.sep, "").strip()[-MOST_TOLD:]
 
 
 def model_of(optimised: object) -> Layer | None:
@@ -86,12 +92,13 @@ def arm_of(optimised: Callable[[np.ndarray], Any]) -> Arm:
     return Arm(optimised, stream=getattr(optimised, "stream", None), forced=getattr(optimised, "forced", None))
 
 
-def digest(model: Layer | None, folder: Path) -> str | None:
-    """The sha256 of the file that a network's weights make, which is left in the folder."""
+def written(model: Layer | None, folder: Path | str) -> str | None:
+    """Write a network's weights as a file into a folder; its sha256."""
     if model is None:
         return None
-    weights.save(model, folder / CANDIDATE)
-    return weights.sha256(folder / CANDIDATE)
+    path = Path(folder, CANDIDATE)
+    weights.save(model, path)
+    return weights.sha256(path)
 
 
 # -- jobs of `worker.py` -----------------------------------------------------------------------------------------------
@@ -100,7 +107,6 @@ def digest(model: Layer | None, folder: Path) -> str | None:
 def build(job: dict[str, Any], report: Callable[[str], None], wait: Callable[[], None]) -> dict[str, Any]:
     """Run `optimize` once, keeping what it keeps, and see what it made. Raises Refusal for what breaks a rule."""
     task = tasks.find(job["task"])
-    folder = Path(job["kept"]).parent
     with watching(job["test_files"]) as seen:
         try:
             kept = Kept(job["kept"], building=True)
@@ -112,7 +118,7 @@ def build(job: dict[str, Any], report: Callable[[str], None], wait: Callable[[],
         example = task.answering.queries(np.load(Path(job["training"], "x.npy"), mmap_mode="r")[:1])[0]
         check(task, arm_of(optimised), example)
     model = model_of(optimised)
-    model_sha256 = digest(model, folder)
+    model_sha256 = written(model, Path(job["kept"]).parent)
     facts = {
         "model_sha256": model_sha256,
         "staged": type(optimised) is Optimised,
@@ -126,7 +132,8 @@ def build(job: dict[str, Any], report: Callable[[str], None], wait: Callable[[],
     if model is not None:
         facts["dtypes"] = dtypes_of(model)
         with contextlib.suppress(Exception):  # a network that does not run by itself tells no FLOPs
-            facts["flops"] = query_flops(model, task.answering.observable(model, "eager"), example)
+            form = optimised.state.form if isinstance(optimised, Optimised) else "eager"
+            facts["flops"] = query_flops(model, task.answering.observable(model, form), example)
     return facts
 
 
@@ -191,23 +198,19 @@ def pair(
     compilations = Compilations()
     event.register("numba:run_pass", compilations)
     chosen = tasks.find(task)
-    answering, store = chosen.answering, Path(kept)
-    if shuffle is not None:
-        store = store.with_name(f"{store.name}-shuffled")
-        store.mkdir(exist_ok=True)
-        for file in Path(kept).glob("*.safetensors"):
-            shuffle_file(file, store / file.name, shuffle)
-    try:
-        optimised = made(chosen, folder, main, training, Kept(store, building=False), threads, seed, shuffle)
-    except EntryError as error:
-        raise Refusal("ENTRY", str(error)) from None
-    model = model_of(optimised)
-    if shuffle is None and digest(model, store.parent) != model_sha256:
-        raise Refusal(
-            "ENTRY",
-            "optimize made other weights than when the entry was built; make what is random or trained by "
-            "`context.once` or `context.taught`, which keep it",
-        )
+    answering = chosen.answering
+    with tempfile.TemporaryDirectory(prefix="mlperf-") as scratch:
+        if shuffle is not None:
+            for file in Path(kept).glob("*.safetensors"):
+                shuffle_file(file, Path(scratch, file.name), shuffle)
+            kept = scratch
+        try:
+            optimised = made(chosen, folder, main, training, Kept(kept, building=False), threads, seed, shuffle)
+        except EntryError as error:
+            raise Refusal("ENTRY", str(error)) from None
+        model = model_of(optimised)
+        if shuffle is None and written(model, scratch) != model_sha256:
+            raise Refusal("ENTRY", OTHER_WEIGHTS)
 
     def again() -> Arm:
         given = (folder, main, training, kept, model_sha256, samples, threads, seed)

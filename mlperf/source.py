@@ -26,6 +26,7 @@ LARGEST = 2**20  # bytes in all
 MOST_FILES = 100
 FUNCTION = "optimize"
 IGNORED = ("__pycache__",)
+OURS = ("kernels", "tinytorch", "profiler", "mlperf", "leaderboard", "milestones", "benchmarks")
 
 _safe = TypeAdapter(FilePath)
 
@@ -70,10 +71,17 @@ def read(path: Path | str) -> Source:
             raise EntryError(f"entry {path}: {len(found)} files, at most {MOST_FILES} travel; leave out the unused")
         contents: dict[str, bytes] = {}
         for name, file in found.items():
+            if (module := name.partition("/")[0].removesuffix(".py")) in taken():
+                raise EntryError(f"entry {path}: {name} would hide the module {module}; give it another name")
             contents[name] = _content(path, name, file, LARGEST - sum(map(len, contents.values())))
     except OSError as error:
         raise EntryError(f"entry {path}: cannot be read: {error.strerror or error}") from None
     return Source(contents, _main(path, contents))
+
+
+def taken() -> set[str]:
+    """Modules that an entry's own would hide."""
+    return {*sys.stdlib_module_names, *OURS, "numba", "numpy", "safetensors", "scipy", "sklearn", "tqdm"}
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:

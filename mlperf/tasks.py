@@ -67,9 +67,9 @@ def binary_label(outputs: np.ndarray) -> np.ndarray:
     return (outputs[:, 0] > 0.5).astype(np.int64)
 
 
-def binary_loss(outputs: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy of probabilities (N, 1) and classes (N,)."""
-    return BinaryCrossEntropyLoss()(outputs, Tensor(y.data[:, None].astype(np.float32)))
+def probabilities(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Samples and their classes (N,), which are 0 or 1, as what should come out: float32 (N, 1)."""
+    return x, y[:, None].astype(np.float32)
 
 
 def smoothed_loss(outputs: Tensor, y: Tensor) -> Tensor:
@@ -213,7 +213,8 @@ TASKS: dict[str, Task] = {
             floor=0.95,
             weights_sha256="a5dbd37efa7c80baf6c954848edacc136d9c12a0f4cca75c1faea8b9488e3d06",
             dataset_sha256="c27771487bae07dfea06b5c68ef9cdb42cb24b33888b75590bc80524943646af",
-            loss=binary_loss,
+            lessons=probabilities,
+            loss=BinaryCrossEntropyLoss(),
             recipe=TINY,
             open_recipe=TINY,
         ),
@@ -224,7 +225,8 @@ TASKS: dict[str, Task] = {
             floor=0.99,
             weights_sha256="045c9273379e67e1301b6ade4bb80c15f16c225e4e3c10e9ba7a6baff753d207",
             dataset_sha256="76d2cc12c0ad1fda453dc3a87d32a8787c71979174ee546e56e20d1572ad1140",
-            loss=binary_loss,
+            lessons=probabilities,
+            loss=BinaryCrossEntropyLoss(),
             recipe=TINY,
             open_recipe=TINY,
         ),

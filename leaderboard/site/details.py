@@ -70,9 +70,17 @@ def stages_of(one: Submission) -> tuple[StageRow, ...]:
                 size_width=(stage.bytes or 0) / largest,
             )
         )
-    rows.append(StageRow("as submitted", "five processes", f"{ratio_text(one, one.derived.ratio)}×", quality_text(one),
-                         f"{one.candidate.bytes_stored:,}", one.derived.ratio / longest,
-                         one.candidate.bytes_stored / largest))  # fmt: skip
+    rows.append(
+        StageRow(
+            name="as submitted",
+            note=f"{len(one.raw.workers)} processes",
+            ratio=f"{ratio_text(one, one.derived.ratio)}×",
+            quality=quality_text(one),
+            size=f"{one.candidate.bytes_stored:,}",
+            ratio_width=one.derived.ratio / longest,
+            size_width=one.candidate.bytes_stored / largest,
+        )
+    )
     return tuple(rows)
 
 

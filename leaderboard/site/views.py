@@ -135,7 +135,7 @@ def board_title(group: Group) -> str:
 
 
 def status_of(submission: Submission) -> str:
-    """valid, invalid, or practice, which is invalid for that reason alone."""
+    """valid, invalid, or practice, which is never ranked whatever else is said about it."""
     invalid = [reason.code for reason in submission.validity.reasons if reason.severity == "invalid"]
     if not invalid:
         return "valid"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 from tinytorch.datasets.split import SPLIT_SEED, Split, shuffled
@@ -11,8 +13,14 @@ PAD, SEPARATOR, REVERSAL_VOCABULARY = 0, 27, 28
 LETTERS, SHORTEST, LONGEST = 26, 4, 16
 
 
+def told(name: str) -> None:
+    """Who listens to Python's audit events hears which set is made, as of other sets that their files are opened."""
+    sys.audit("tinytorch.datasets", name)
+
+
 def clusters(seed: int = 1957, n: int = 500, test_fraction: float = 0.4) -> Split:
     """Two round clusters in the plane, one class each; a line separates them but for a point or two."""
+    told("clusters")
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     centres = np.array([[-1.5, -1.5], [1.5, 1.5]])
@@ -22,6 +30,7 @@ def clusters(seed: int = 1957, n: int = 500, test_fraction: float = 0.4) -> Spli
 
 def xor(seed: int = 1969, n: int = 500, noise: float = 0.1, test_fraction: float = 0.4) -> Split:
     """The corners of the unit square, blurred; the class is the exclusive or of the corner's coordinates."""
+    told("xor")
     rng = np.random.default_rng(seed)
     corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])[np.arange(n) % 4]
     x = corners + np.clip(noise * rng.standard_normal((n, 2)), -0.4, 0.4)  # no point leaves its own quarter
@@ -62,6 +71,7 @@ def reversal(seed: int = 2017, train: int = 20_000, test: int = 500) -> Split:
     x (N, 17) int64 is the prompt: PAD up to the 16th place, where the string ends, then SEPARATOR. y (N, 16) int64 is
     the answer: the letters backwards, then PAD. So all prompts are of one length, and all answers too.
     """
+    told("reversal")
     count = train + test
     if min(train, test) < 0 or count > LETTERS**SHORTEST:
         raise ValueError(
