@@ -11,7 +11,7 @@ from leaderboard.view import View
 
 FURTHER = ("at most", "id")
 LEFT = ("submitter", "id", "notes")
-PLAIN = " ,-'"  # beside letters and digits; in the middle of a table's cell these mean nothing
+PLAIN = " ,-'()%="  # beside letters and digits; in the middle of a table's cell these mean nothing
 CELL_WIDTH = 200
 
 

@@ -110,7 +110,8 @@ def _pages(
             one = entry.submission
             if one.submission_id in with_page:
                 values = details.values_of(entry, table, records)
-                values |= {"codes": codes, "remarks": remarks.get(one.submission_id, ())}
+                better = f"submissions/{entry.behind}.html" if entry.behind in with_page else None
+                values |= {"codes": codes, "remarks": remarks.get(one.submission_id, ()), "better": better}
                 yield views.page_of(one), render(templates, "submission.html", "../", **values, **common)
 
 

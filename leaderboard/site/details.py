@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from leaderboard.columns import quality_text
 from leaderboard.ranking import Entry
 from leaderboard.schema import Measured, Submission
 from leaderboard.site import times
-from leaderboard.site.views import Records, Table, quality_text, ratio_text, row_of
+from leaderboard.site.views import Records, Table, ratio_text, row_of
+from leaderboard.standing import Standing
 from leaderboard.store import path_of
 from leaderboard.text import fixed, inert, significant
 
@@ -75,7 +77,7 @@ def stages_of(one: Submission) -> tuple[StageRow, ...]:
             name="as submitted",
             note=f"{len(one.raw.workers)} processes",
             ratio=f"{ratio_text(one, one.derived.ratio)}×",
-            quality=quality_text(one),
+            quality=quality_text(Standing.of(one)),
             size=f"{one.candidate.bytes_stored:,}",
             ratio_width=one.derived.ratio / longest,
             size_width=one.candidate.bytes_stored / largest,
