@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from leaderboard.proof import read, unreadable
 from leaderboard.proven import Proven, proven
+from leaderboard.store import uncollected
 
 LEAST = 400  # files; fewer are proven before another process has started
 MOST = 8  # processes
@@ -83,5 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with suppress(BrokenPipeError, KeyboardInterrupt):
+    with suppress(BrokenPipeError, KeyboardInterrupt), uncollected():
         main()

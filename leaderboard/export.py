@@ -45,13 +45,14 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write it. Raises UnknownName, and StoreError where it cannot be read or written."""
-    from leaderboard.atomic import write_atomically
+    from leaderboard.atomic import remove_stale, write_atomically
 
     content = FORMATS[options.format](loaded(options.leaderboard))
     if options.out is None:
         sys.stdout.write(content)
         return 0
     try:
+        remove_stale(options.out.parent, options.out.name)
         write_atomically(options.out, content.encode())
     except OSError as error:
         raise StoreError(
