@@ -247,15 +247,15 @@ OTHER: dict[Kind, dict[str, tuple[str, str, str]]] = {
             "Train and tune on the training part alone.",
         ),
         "RATIO_MISMATCH": (
-            "On the same machine the replayed ratio is within 10 % (20 % if a query takes less than 200 us), or the "
-            "intervals overlap. On another machine it is only told.",
+            "On a machine of the same kind the ratio claimed is at most 10 % above the replayed one (20 % if a query "
+            "takes less than 200 us), or the intervals overlap. On another machine it is only told.",
             "Times in a file can be made up; only measuring again shows it.",
             "Submit again on a quiet machine.",
         ),
         "RETRAINING_MISMATCH": (
-            "What a recipe trains comes out again when it is trained again.",
-            "Weights that the stated recipe does not give were made by another one.",
-            "Submit what the recipe gives, with its seed, or enter code of your own with --entry.",
+            "What a recipe or an entry makes comes out again, bit for bit, when made again without the test part.",
+            "Weights that the stated recipe or source does not give were made by another, on the test part perhaps.",
+            "Submit what the recipe gives; in an entry draw with seeds, and train on what `context` hands over alone.",
         ),
         "NOT_REPLAYABLE": (
             "A submission brings what a replay needs: recipe, weights, and the source of an entry.",

@@ -5,12 +5,12 @@ here is part of a submission, since it depends on who else is there.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from statistics import median
 from typing import NamedTuple
 
-from leaderboard.derive import query_ns
 from leaderboard.schema import Submission
+from leaderboard.standing import Standing, standing_of
 
 FAR_AHEAD = 3.0  # times the next best score
 OTHER_REFERENCE = 1.5  # times the reference's usual time on the same model of CPU, or the other way round
@@ -27,20 +27,21 @@ class Flag(NamedTuple):
     hint: str
 
 
-def flags(field: Sequence[Submission]) -> dict[str, tuple[Flag, ...]]:
+def flags(submissions: Iterable[Submission | Standing]) -> dict[str, tuple[Flag, ...]]:
     """The remarks on each submission of a field, by id; those without any are left out."""
+    field = [standing_of(one) for one in submissions]
     best: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)  # board -> submitter -> best score
     times: dict[tuple[str | None, ...], list[float]] = defaultdict(list)  # bench -> the reference's times per query
     for one in field:
-        if one.derived.score is not None:
+        if one.score is not None:
             of_board = best[_board(one)]
-            of_board[one.submitter.id] = max(one.derived.score, of_board.get(one.submitter.id, 0.0))
-        times[_bench(one)].append(query_ns(one, "ref"))
+            of_board[one.submitter_id] = max(one.score, of_board.get(one.submitter_id, 0.0))
+        times[_bench(one)].append(one.reference_query_ns)
     usual = {bench: median(some) for bench, some in times.items() if None not in bench and len(some) >= LEAST_FIELD}
     leaders = {board: sorted(scores.items(), key=lambda item: -item[1])[:2] for board, scores in best.items()}
     found = {}
     for one in field:
-        others = [score for name, score in leaders.get(_board(one), ()) if name != one.submitter.id]
+        others = [score for name, score in leaders.get(_board(one), ()) if name != one.submitter_id]
         remarks = (
             far_ahead(one, others[0] if others else None),
             reference_time(one, usual.get(_bench(one))),
@@ -51,42 +52,39 @@ def flags(field: Sequence[Submission]) -> dict[str, tuple[Flag, ...]]:
     return found
 
 
-def far_ahead(one: Submission, next_best: float | None) -> Flag | None:
+def far_ahead(one: Standing, next_best: float | None) -> Flag | None:
     """The score is more than 3 times the best of all other submitters on the same board."""
-    if next_best is None or one.derived.score is None or one.derived.score <= FAR_AHEAD * next_best:
+    if next_best is None or one.score is None or one.score <= FAR_AHEAD * next_best:
         return None
     hint = "verify it: a discovery or a mistake"
-    return Flag("FAR_AHEAD", one.derived.score / next_best, f"<= {FAR_AHEAD:g} times the next best", hint)
+    return Flag("FAR_AHEAD", one.score / next_best, f"<= {FAR_AHEAD:g} times the next best", hint)
 
 
-def reference_time(one: Submission, usual_ns: float | None) -> Flag | None:
+def reference_time(one: Standing, usual_ns: float | None) -> Flag | None:
     """The reference took 1.5 times as long as usual for this task on this model of CPU, or the other way round."""
     if usual_ns is None:
         return None
-    share = query_ns(one, "ref") / usual_ns
+    share = one.reference_query_ns / usual_ns
     if 1 / OTHER_REFERENCE <= share <= OTHER_REFERENCE:
         return None
     usual = f"within a factor of {OTHER_REFERENCE:g} of {usual_ns / 1000:.4g} us"
     return Flag("REFERENCE_TIME", share, usual, "another clock rate, or not the reference: verify it")
 
 
-def constant_times(one: Submission) -> Flag | None:
+def constant_times(one: Standing) -> Flag | None:
     """An arm's blocks took the same time to within 1 in 10,000, in the middle one of the workers."""
-    workers = one.raw.workers
-    arms = ([worker.ref_block_ns for worker in workers], [worker.opt_block_ns for worker in workers])
-    spread = min(median((max(times) - min(times)) / median(times) for times in arm) for arm in arms)
-    if spread >= LEAST_SPREAD:
+    if one.spread >= LEAST_SPREAD:
         return None
     hint = "real times scatter more: were they written by hand, or the clock rounded? verify it"
-    return Flag("CONSTANT_TIMES", spread, f">= {LEAST_SPREAD:g} (spread of an arm's blocks by their median)", hint)
+    return Flag("CONSTANT_TIMES", one.spread, f">= {LEAST_SPREAD:g} (spread of an arm's blocks by their median)", hint)
 
 
 FLAGS = (far_ahead, reference_time, constant_times)
 
 
-def _board(one: Submission) -> tuple[str, ...]:
+def _board(one: Standing) -> tuple[str, ...]:
     return one.model, one.division, one.thread_policy, one.benchmark_version
 
 
-def _bench(one: Submission) -> tuple[str | None, ...]:
-    return one.model, one.thread_policy, one.benchmark_version, one.env.cpu_model
+def _bench(one: Standing) -> tuple[str | None, ...]:
+    return one.model, one.thread_policy, one.benchmark_version, one.cpu_model

@@ -8,7 +8,7 @@ no index, so merging is copying files.
 import gc
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
@@ -105,8 +105,12 @@ def keep(
     try:
         make_folder(target.parent)
         _sweep(target.parent)
-        with locked(target.parent, shared=True):  # so that nobody sweeps what is just being written
-            _keep(target, content, declared, files)
+        try:
+            with locked(target.parent, shared=True):  # so that nobody sweeps what is just being written
+                _keep(target, content, declared, files)
+        except BaseException:
+            _withdraw(target.with_suffix(travelling.SUFFIX))
+            raise
     except OSError as error:
         _explain(root, error)
     return target
@@ -132,7 +136,14 @@ def _sweep(folder: Path) -> None:
     remove_stale(folder)
     with locked(folder, waits=False) as nobody_writes:
         if nobody_writes:
-            travelling.remove_unfinished(folder)
+            travelling.tidy_all(folder)
+
+
+def _withdraw(folder: Path) -> None:
+    """Remove the files of a submission that could not be kept, unless somebody else is writing the same."""
+    with suppress(OSError), locked(folder.parent, waits=False) as nobody_writes:
+        if nobody_writes:
+            travelling.tidy(folder, lambda marker: True)
 
 
 def _explain(root: Path, error: OSError) -> NoReturn:

@@ -8,7 +8,7 @@ a writer that was killed can be told from one whose submission somebody moved aw
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -114,19 +114,25 @@ def finish(folder: Path) -> None:
     (folder / UNFINISHED).unlink(missing_ok=True)
 
 
-def remove_unfinished(parent: Path) -> None:
-    """Finish the folders whose submission is there; remove those of writers that were killed before it was."""
+def tidy(folder: Path, is_abandoned: Callable[[Path], bool] = is_stale) -> None:
+    """Finish a folder whose submission is there; remove one whose writer has given up or was killed before it was."""
+    marker = folder / UNFINISHED
+    with suppress(FileNotFoundError):  # another process was quicker
+        if folder.is_symlink() or not marker.exists():
+            return
+        if folder.with_suffix(".json").exists():
+            finish(folder)
+        elif is_abandoned(marker):
+            doomed = temporary_beside(folder)
+            os.rename(folder, doomed)  # never half a folder under its name
+            discard(doomed)
+
+
+def tidy_all(parent: Path) -> None:
+    """`tidy` for every folder of travelling files in a folder."""
     for name in os.listdir(parent):
-        folder, marker = parent / name, parent / name / UNFINISHED
-        if not name.endswith(SUFFIX) or not marker.exists():
-            continue
-        with suppress(FileNotFoundError):  # another process was quicker
-            if folder.with_suffix(".json").exists():
-                finish(folder)
-            elif not folder.is_symlink() and is_stale(marker):
-                doomed = temporary_beside(folder)
-                os.rename(folder, doomed)  # never half a folder under its name
-                discard(doomed)
+        if name.endswith(SUFFIX):
+            tidy(parent / name)
 
 
 def sha256_of(path: Path) -> str:

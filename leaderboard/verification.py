@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 LEDGER = "ledger.jsonl"
+AS_REQUIRED = "as required"  # what a check found that has no more to tell
 NAME = re.compile(r"(?P<id>[0-9a-f]{12})\.(?P<verifier>[a-z0-9][a-z0-9_-]{0,63})\.json")
 
 

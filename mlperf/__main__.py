@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from leaderboard import StoreError, codes
-from mlperf import doctor, duel, explain, keygen, listing, new, submit, tune, verify
+from mlperf import doctor, duel, explain, keygen, listing, new, selftest, submit, tune, verify
 from mlperf.process import Refused, WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
@@ -21,6 +21,7 @@ from tinytorch.datasets import DataError
 # Each command is a file; what such a file holds says mlperf.terminal.
 COMMANDS = {
     "list": listing,
+    "selftest": selftest,
     "submit": submit,
     "new": new,
     "tune": tune,
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mlperf: --model {options.model} needs data: {error}", file=sys.stderr)
         return 2
     except Refused as refused:
+        print(f"mlperf: {refused.code}: {refused}\n(python -m mlperf explain {refused.code})", file=sys.stderr)
         print(f"mlperf: {refused.code}: {refused}\n{codes.catalogue()[refused.code].remedy}", file=sys.stderr)
         return 1
     except (StoreError, WorkerError, OSError, ValueError) as error:

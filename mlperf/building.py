@@ -18,6 +18,7 @@ import numpy as np
 from leaderboard import Candidate, EntrySource, Stage
 from mlperf import context, environment, limits, process
 from mlperf.contestant import CANDIDATE, Contestant, Making
+from mlperf.sandbox import locked_up
 from mlperf.source import FOLDER, Source, unpack
 from mlperf.sources import places
 from mlperf.tasks import Task
@@ -54,7 +55,7 @@ def built(task: Task, main: str, folder: Path, threads: int, model_sha256: str |
     return Making(FACTORY, {**given_to(task, main, folder, threads), "model_sha256": model_sha256}, limits.ENTRY)
 
 
-def of_entry(task: Task, source: Source, folder: Path, threads: int) -> Contestant:
+def of_entry(task: Task, source: Source, folder: Path, threads: int, sandboxed: bool = False) -> Contestant:
     """Build an entry in a folder. Raises Refused where it fails, breaks a rule or reaches a limit, WorkerError where it
     dies.
 
@@ -63,9 +64,11 @@ def of_entry(task: Task, source: Source, folder: Path, threads: int) -> Contesta
     unpack(source, folder / FOLDER)
     given, private = given_to(task, source.main, folder, threads), folder / "private"
     private.mkdir()
+    data = places(task.dataset)
+    job = {**given, "kept": str(private / context.FOLDER), "test_files": data}
     facts = process.run(
-        "mlperf.entry:build", {**given, "kept": str(private / context.FOLDER), "test_files": places(task.dataset)},
-        threads=threads, name="the entry's build", limits=BUILDING, folder=private,
+        "mlperf.entry:build", job, threads=threads, name="the entry's build", limits=BUILDING, folder=private,
+        sandbox=locked_up([folder], data) if sandboxed else None,
     )  # fmt: skip
     for name in (context.FOLDER, CANDIDATE):
         if (private / name).exists():

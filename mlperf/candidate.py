@@ -6,7 +6,7 @@ measured can be replayed.
 
 from __future__ import annotations
 
-import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -50,17 +50,18 @@ def rebuilt(task: tasks.Task, path: str) -> Layer:
     return model
 
 
-def shuffled(task: tasks.Task, candidate: str, folder: Path) -> Layer:
+def shuffled(task: tasks.Task, candidate: str) -> Layer:
     """`rebuilt`, with the same values at other places; of few weights, which may answer well by luck, with the answers
     turned round.
     """
-    changed = folder / f"shuffled-{os.getpid()}.safetensors"
-    shuffle_file(Path(candidate), changed, SHUFFLE_SEED)
-    if parameters(task.build()) >= FEW:
+    if parameters(task.build()) < FEW:
+        model = rebuilt(task, candidate)
+        turn_round(model)
+        return model
+    with tempfile.TemporaryDirectory(prefix="mlperf-") as folder:
+        changed = Path(folder, "shuffled.safetensors")
+        shuffle_file(Path(candidate), changed, SHUFFLE_SEED)
         return rebuilt(task, str(changed))
-    model = rebuilt(task, candidate)
-    turn_round(model)
-    return model
 
 
 def pair(
@@ -96,7 +97,5 @@ def pair(
         compiled=lambda: compilations.count,
         output_tokens=answering.output_tokens,
         caching=caching,
-        shuffled=lambda: answering.candidate(
-            shuffled(chosen, candidate, Path(samples).parent), form, asked[0], candidate_threads
-        ),
+        shuffled=lambda: answering.candidate(shuffled(chosen, candidate), form, asked[0], candidate_threads),
     )

@@ -24,17 +24,20 @@ from tabulate import tabulate
 from leaderboard import Blocks, Submission
 from leaderboard.derive import pair_median
 from leaderboard.proof import prove_file
-from leaderboard.tables import inert
+from leaderboard.text import inert
 from mlperf import source
 from mlperf.building import of_entry
 from mlperf.contestant import Making, of_recipe
 from mlperf.harness import PRACTICE, RANKED, Effort
 from mlperf.inspection import travelled
+from mlperf.limits import ENTRY
 from mlperf.metrics import Score
 from mlperf.process import Report, steps_of
 from mlperf.recipe import load as load_recipe
 from mlperf.replay import Secret, again
-from mlperf.submission import ask_workers, write_samples
+from mlperf.sandbox import available, locked_up
+from mlperf.sources import places
+from mlperf.submission import Conditions, ask_workers, write_samples
 from mlperf.tasks import TASKS, Task, find
 from mlperf.terminal import UsageError, add_command, compile_all, part, phase
 from mlperf.verifying import subject_of
@@ -79,11 +82,15 @@ def add_parser(commands: Commands) -> None:
     command.add_argument("b", type=Path, metavar="B")
     command.add_argument("--model", metavar="MODEL", help="the task, unless a submission names it")
     command.add_argument("--threads", type=int, metavar="N", help="for both (default: the submissions', else 1)")
+    command.add_argument("--no-sandbox", action="store_true", help="run foreign code with limits alone")
     command.add_argument("--fast", action="store_true", help="short blocks: a quick try, with wider bounds")
 
 
 def run(options: argparse.Namespace) -> int:
     """Make both, let them run in turn, say who is quicker."""
+    sandboxed = not options.no_sandbox
+    if sandboxed and (why := available()):
+        raise UsageError(why)
     given = {path: submitted(path) for path in (options.a, options.b)}
     task, threads = agreed(given, options)
     _ = task.data  # known before anything is compiled whether they are to be had
@@ -94,10 +101,11 @@ def run(options: argparse.Namespace) -> int:
         for folder in folders:
             folder.mkdir()
         rivals = [
-            rival(task, path, given[path], folder, threads) for path, folder in zip((options.a, options.b), folders)
+            rival(task, path, given[path], folder, threads, sandboxed)
+            for path, folder in zip((options.a, options.b), folders)
         ]
         with phase("duel", effort.workers * steps_of(effort), "step") as bar:
-            found = fight(task, rivals[0], rivals[1], threads, effort, Path(name), bar)
+            found = fight(task, rivals[0], rivals[1], threads, effort, Path(name), sandboxed, bar)
     print(table(options, found, rivals))
     print(f"\n{sentence(found)}\n")
     print(last_line(task, found, rivals), flush=True)
@@ -138,14 +146,14 @@ def agreed(given: dict[Path, Submission | None], options: argparse.Namespace) ->
     return find(models.pop()), counts.pop() if counts else 1
 
 
-def rival(task: Task, path: Path, submission: Submission | None, folder: Path, threads: int) -> Rival:
+def rival(task: Task, path: Path, submission: Submission | None, folder: Path, threads: int, sandboxed: bool) -> Rival:
     """Make a contestant of what a path holds."""
     if submission is not None:
         subject = subject_of(path, submission.model_copy(update={"threads": threads}))
         return Rival(again(subject, folder), submission.candidate.bytes_stored)
     if path.is_dir() or path.suffix == ".py":
         with phase(f"build {path.stem[:8]}", 1, "entry") as bar:
-            made = of_entry(task, source.read(path), folder, threads)
+            made = of_entry(task, source.read(path), folder, threads, sandboxed)
             bar.update()
         return Rival(made.making, made.candidate.bytes_stored)
     from kernels.threads import set_num_threads
@@ -159,14 +167,18 @@ def rival(task: Task, path: Path, submission: Submission | None, folder: Path, t
     return Rival(made.making, made.candidate.bytes_stored)
 
 
-def fight(task: Task, a: Rival, b: Rival, threads: int, effort: Effort, folder: Path, bar: Any) -> Outcome:
+def fight(
+    task: Task, a: Rival, b: Rival, threads: int, effort: Effort, folder: Path, sandboxed: bool, bar: Any
+) -> Outcome:
     """Measure both in turn, in fresh processes."""
     data = task.data
     samples = write_samples(folder / "samples.npz", task, data.x_test, data.y_test)
     sides = {name: {"factory": one.making.factory, "arguments": dict(one.making.arguments)} for name, one in
              (("one", a), ("other", b))}  # fmt: skip
-    making = Making(FACTORY, sides, a.making.limits or b.making.limits)
-    reports = ask_workers(making, samples, effort, threads, Secret().seeds(None), bar.update)
+    making = Making(FACTORY, sides, ENTRY)
+    seeds = Secret().seeds(None).model_copy(update={"audit": None})
+    how = Conditions(effort, threads, seeds, sandbox=locked_up([folder], places(task.dataset)) if sandboxed else None)
+    reports = ask_workers(making, samples, how, bar.update)
     medians = [pair_median(Blocks(**{name: report.worker[name] for name in Blocks.model_fields})) for report in reports]
     return Outcome(
         math.exp(median(medians)), math.exp(min(medians)), math.exp(max(medians)),

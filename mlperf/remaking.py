@@ -47,7 +47,9 @@ def states(task: Task, recipe: Recipe, threads: int, watch: Watch = unwatched) -
         yield variant.state(state, context)
 
 
-def remade(subject: Subject, same_machine: bool, watch: Watch = unwatched) -> Iterator[Check]:
+def remade(
+    subject: Subject, same_machine: bool, sandboxed: bool = False, watch: Watch = unwatched
+) -> Iterator[Check]:
     """RETRAINING_MISMATCH if another candidate comes out than the one submitted: other weights, form, or figures.
 
     Other processors round differently, so there a difference is told and not judged. Building an entry again may break
@@ -57,22 +59,23 @@ def remade(subject: Subject, same_machine: bool, watch: Watch = unwatched) -> It
         check = by_recipe(subject, watch)
     else:
         try:
-            check, read = by_entry(subject)
+            check, read = by_entry(subject, sandboxed)
         except Refused as refused:
-            yield outcome(refused.code, [str(refused)], MADE_AGAIN)
+            code = CODE if refused.code == "ENTRY" else refused.code  # it was made once, so why not again?
+            yield outcome(code, [str(refused)], MADE_AGAIN)
             return
         yield outcome("CALIBRATION_LEAK", read, "no file of the test data opened while it is built")
     yield check if check.passed or same_machine else check.model_copy(update={"passed": None})
 
 
-def by_entry(subject: Subject) -> tuple[Check, Sequence[str]]:
+def by_entry(subject: Subject, sandboxed: bool) -> tuple[Check, Sequence[str]]:
     """An entry built again from its source, and which files of the test data it opened then. Raises Refused."""
     submission, files = subject.submission, subject.submission.files or {}
     assert submission.entry is not None
     own = {path.removeprefix(SOURCE): (subject.folder / path).read_bytes() for path in files if path.startswith(SOURCE)}
     with tempfile.TemporaryDirectory(prefix="mlperf-") as folder:
         source = Source(own, submission.entry.main.removeprefix(SOURCE))
-        made = of_entry(subject.task, source, Path(folder), submission.threads)
+        made = of_entry(subject.task, source, Path(folder), submission.threads, sandboxed)
     wrong = list(differing(submission.candidate, made.candidate))
     wrong += [f"{path} is another file" for path in files if made.hashes.get(path) != files[path]]
     wrong += [f"{path} was not submitted" for path in made.hashes.keys() - files.keys()]

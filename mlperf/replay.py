@@ -17,20 +17,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from leaderboard import Measured, Quality, Seeds, utc_now
+from leaderboard import Measured, Quality, Seeds
 from mlperf import building, environment, hidden
 from mlperf.contestant import CANDIDATE, Making, from_file
 from mlperf.harness import PRACTICE, RANKED, Effort
 from mlperf.hidden import Deficit, Hidden
 from mlperf.inspection import SOURCE, Subject
+from mlperf.limits import ENTRY
 from mlperf.process import steps_of
-from mlperf.submission import (
-    ask_workers,
-    generation_of,
-    quality_of,
-    raw_of,
-    write_samples,
-)
+from mlperf.sandbox import locked_up
+from mlperf.sources import places
+from mlperf.submission import Conditions, ask_workers, observe, write_samples
 
 # The hidden samples are only asked; one short timing of both arms is what a worker does before that.
 ASKED = Effort(workers=1, pairs=PRACTICE.pairs, block_ns=PRACTICE.block_ns, queries=0)
@@ -91,29 +88,29 @@ def again(subject: Subject, folder: Path) -> Making:
     return from_file(task, folder / CANDIDATE, candidate.form, candidate.threads, submission.threads)
 
 
-def replay(subject: Subject, secret: Secret, unseen: Hidden, percent: int, progress: Callable[[], object]) -> Replayed:
+def replay(
+    subject: Subject, secret: Secret, unseen: Hidden, percent: int, sandboxed: bool, progress: Callable[[], object]
+) -> Replayed:
     """Measure again. `percent` of the reference's quality is what the division asks for, on `unseen` data, too.
 
-    Raises WorkerError or Refused where a worker gives no result.
+    Raises WorkerError, or Refused, where a worker gives no result.
     """
     submission, task = subject.submission, subject.task
-    seeds, load_1m, threads = secret.seeds(submission.seeds.data), environment.load_1m(), submission.threads
     with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
         folder = Path(name)
-        making = again(subject, folder)
-        public = write_samples(folder / "samples.npz", task, task.data.x_test, task.data.y_test)
-        reports = ask_workers(making, public, effort_of(submission), threads, seeds, progress)
+        how = Conditions(
+            effort_of(submission),
+            submission.threads,
+            secret.seeds(submission.seeds.data),
+            environment.load_1m(),
+            locked_up([folder], places(task.dataset)) if sandboxed else None,
+        )
+        making = again(subject, folder)._replace(limits=ENTRY)
+        read = submission.audits.test_files_read if submission.audits else None
+        observed = observe(making, task, folder, how, read, progress)
         new = write_samples(folder / "hidden.npz", task, unseen.x, unseen.y)
-        (asked,) = ask_workers(making, new, ASKED, threads, seeds, progress)
-    observed = {
-        "created_utc": utc_now(),
-        "seeds": seeds,
-        "harness": environment.harness(),
-        "env": environment.capture(reports[0].pools, submission.threads, load_1m),
-        "raw": raw_of(reports),
-        "quality": quality_of(reports, task.metric, task.data.y_test),
-        "generation": generation_of(reports, task.answering.output_tokens),
-    }
+        asking = how._replace(effort=ASKED, seeds=how.seeds.model_copy(update={"audit": None}))
+        (asked,) = ask_workers(making, new, asking, progress)
     said = {name: getattr(submission, name) for name in Measured.model_fields}
     ref, opt = np.asarray(asked.ref_told), np.asarray(asked.opt_told)
     quality = task.metric.quality(ref, opt, unseen.y)

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from leaderboard import Quality, Submission
 from leaderboard.gates.quality import has_badge
 from leaderboard.intervals import quality_interval
-from leaderboard.verification import Check
+from leaderboard.verification import AS_REQUIRED, Check
 from mlperf import sources
 from mlperf.costs import LayerCost
 from mlperf.metrics import Score
@@ -126,8 +126,8 @@ def quality_line(submission: Submission) -> str:
     low, high = (f"{100 * bound:.1f}" for bound in known)
     own = f"{quality.opt_correct}/{quality.n} ({100 * quality.value:.1f} %, 95 % interval {low} to {high})"
     alone = f"; {quality.opt_only} right that the reference has wrong, {quality.ref_only} wrong that it has right"
-    beside = f"the reference {quality.ref_correct}/{quality.n}{'' if quality.ref_only is None else alone}"
-    return f"{submission.task.metric} {own}, {beside}{badge}"
+    differ = alone if quality.opt_only or quality.ref_only else ""
+    return f"{submission.task.metric} {own}, the reference {quality.ref_correct}/{quality.n}{differ}{badge}"
 
 
 def verdict(submission: Submission) -> str:
@@ -143,11 +143,20 @@ def verdict(submission: Submission) -> str:
 
 
 def checks_table(checks: Sequence[Check]) -> str:
-    """What a verification compared, a line each; what failed comes first."""
-    marks = {True: "passed", False: "FAILED", None: "told"}
-    order = sorted(checks, key=lambda check: (False, None, True).index(check.passed))
-    rows = [(marks[check.passed], check.code, shown(check.measured), check.required) for check in order]
-    return tabulate(rows, ("", "check", "found", "required"), disable_numparse=True, maxcolwidths=[None, None, 50, 60])
+    """What a verification compared, a line each; what failed comes first, what simply is as required shares one."""
+    marks = {False: "FAILED", None: "told", True: "passed"}
+    telling = [check for check in checks if not check.passed or check.measured != AS_REQUIRED]
+    plain = [check.code for check in checks if check not in telling]
+    rows = [
+        (mark, check.code, shown(check.measured), check.required)
+        for passed, mark in marks.items()
+        for check in telling
+        if check.passed is passed
+    ]
+    table = tabulate(rows, ("", "check", "found", "required"), disable_numparse=True, maxcolwidths=[None, None, 50, 60])
+    failed = [check.code for check in checks if check.passed is False]
+    explained = [f"python -m mlperf explain {failed[0]}"] if failed else []
+    return "\n".join([table, f"passed  {', '.join(plain)}" if plain else "", *explained])
 
 
 def shown(measured: float | str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -39,8 +39,9 @@ from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
 from mlperf.pins import pin_reasons
-from mlperf.process import Job, Report, measure, run
+from mlperf.process import Job, Refused, Report, measure, run
 from mlperf.recipe import Recipe
+from mlperf.sandbox import Sandbox
 from mlperf.source import Source
 from mlperf.tasks import Task
 from profiler.cost import parameters
@@ -82,29 +83,47 @@ def write_samples(path: Path, task: Task, x: np.ndarray, y: np.ndarray) -> Path:
     return path
 
 
-def ask_workers(
-    making: Making, samples: Path, effort: Effort, threads: int, seeds: Seeds, progress: Callable[[], object]
-) -> list[Report]:
-    """Reports of workers that run one after another: `seeds` orders the queries and says which arm begins.
+class Conditions(NamedTuple):
+    """How a contestant is measured. Without a seed for audits there are none; `load_1m` was read before all began."""
+
+    effort: Effort
+    threads: int
+    seeds: Seeds
+    load_1m: float | None = None
+    sandbox: Sandbox | None = None
+
+
+def ask_workers(making: Making, samples: Path, how: Conditions, progress: Callable[[], object]) -> list[Report]:
+    """Reports of workers that run one after another; the seeds order the queries and say which arm begins.
 
     `progress()` is called as `process.measure` does.
     """
+    seeds = how.seeds
     coin, arguments = np.random.default_rng(seeds.schedule), {**making.arguments, "samples": str(samples)}
     reports = []
-    for position in range(effort.workers):
+    for position in range(how.effort.workers):
         first: Side = "ref" if coin.integers(2) else "opt"
         audit = None if seeds.audit is None else seeds.audit + position
         seed, shuffle = (seeds.order or 0) + position, audit is not None and position == 0
-        job = Job(making.factory, arguments, effort, threads, seed, first, audit, shuffle)
-        reports.append(measure(job, position, progress, making.limits))
+        job = Job(making.factory, arguments, how.effort, how.threads, seed, first, audit, shuffle)
+        reports.append(measure(job, position, progress, making.limits, how.sandbox))
     return reports
 
 
 def quality_of(reports: Sequence[Report], metric: Metric, truth: np.ndarray) -> Quality:
-    """Quality on the whole test set, from the worker whose candidate did worst, should they differ."""
-    told = [np.asarray(report.opt_told) for report in reports]
-    worst = metric.worst(told, truth)
-    return metric.quality(np.asarray(reports[worst].ref_told), told[worst], truth)
+    """Quality on the whole test set, from the worker whose candidate did worst, should they differ.
+
+    Raises Refused where a worker told of fewer samples, or more.
+    """
+    for report in reports:
+        for told in (report.ref_told, report.opt_told, *([report.shuffled["told"]] if report.shuffled else [])):
+            if len(told) != len(truth):
+                raise Refused(
+                    "TEST_SET_INCOMPLETE", f"a worker told of {len(told)} samples, the test set has {len(truth)}"
+                )
+    answered = [np.asarray(report.opt_told) for report in reports]
+    worst = metric.worst(answered, truth)
+    return metric.quality(np.asarray(reports[worst].ref_told), answered[worst], truth)
 
 
 def generation_of(reports: Sequence[Report], output_tokens: int | None) -> Generation | None:
@@ -184,36 +203,55 @@ def raw_of(reports: Sequence[Report], alone: Alone | None = None) -> Raw:
     )
 
 
+def observe(
+    making: Making,
+    task: Task,
+    folder: Path,
+    how: Conditions,
+    read: Sequence[str] | None,
+    progress: Callable[[], object],
+) -> dict[str, Any]:
+    """All that is seen while a contestant is measured, by the names of the fields of `Measured`. Writes into `folder`.
+
+    `read` are the files of test data that making it opened.
+    """
+    effort, threads = how.effort, how.threads
+    samples = write_samples(folder / "samples.npz", task, task.data.x_test, task.data.y_test)
+    before = reference_alone(task, samples, effort, threads)
+    reports = ask_workers(making, samples, how, progress)
+    alone = slower(before, reference_alone(task, samples, effort, threads))
+    return {
+        "created_utc": utc_now(),
+        "harness": environment.harness(),
+        "seeds": how.seeds,
+        "env": environment.capture(reports[0].pools, threads, how.load_1m),
+        "raw": raw_of(reports, alone),
+        "quality": quality_of(reports, task.metric, task.data.y_test),
+        "generation": generation_of(reports, task.answering.output_tokens),
+        "audits": audits_of(reports, task, read),
+    }
+
+
 def submit(
     entry: Entry, contestant: Contestant, folder: Path, load_1m: float | None, progress: Callable[[], object]
 ) -> Submission:
     """Measure a contestant and seal the result. Its files and the samples lie in `folder`; nothing else is written."""
-    task, seeds = entry.task, seeds_of(entry)
-    samples = write_samples(folder / "samples.npz", task, task.data.x_test, task.data.y_test)
-    before = reference_alone(task, samples, entry.effort, entry.threads)
-    reports = ask_workers(contestant.making, samples, entry.effort, entry.threads, seeds, progress)
-    alone = slower(before, reference_alone(task, samples, entry.effort, entry.threads))
-    read = contestant.test_files_read
+    task, threads, read = entry.task, entry.threads, contestant.test_files_read
+    how = Conditions(entry.effort, threads, seeds_of(entry), load_1m)
+    observed = observe(contestant.making, task, folder, how, read, progress)
     measured = Measured(
         benchmark_version=task.version,
-        created_utc=utc_now(),
         submitter=Submitter.named(entry.submitter),
         division=entry.division,
-        thread_policy="t1" if entry.threads == 1 else "tN",
-        threads=entry.threads,
+        thread_policy="t1" if threads == 1 else "tN",
+        threads=threads,
         model=task.name,
         task=task_record(task),
         reference=reference_record(task),
         candidate=contestant.candidate,
         pipeline=contestant.stages,
-        harness=environment.harness(),
-        seeds=seeds,
-        env=environment.capture(reports[0].pools, entry.threads, load_1m),
-        raw=raw_of(reports, alone),
-        quality=quality_of(reports, task.metric, task.data.y_test),
-        generation=generation_of(reports, task.answering.output_tokens),
-        audits=audits_of(reports, task, read),
         entry=contestant.entry,
         files=contestant.hashes,
+        **observed,
     )
     return finalise(measured, list(pin_reasons(task)))

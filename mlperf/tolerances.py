@@ -20,8 +20,19 @@ LABELS_SHARE = 0.001  # of the answers may be others: nearly as likely, and roun
 LOSS_SHARE = 0.001  # the same for a mean loss
 RATIO_SHARE, SHORT_RATIO_SHARE, SHORT_QUERY_US = 0.10, 0.20, 200
 
-# What is said of a disturbed machine is no fault of the submission: it is reported, and the ratio decides.
-DISTURBANCES = {"NOISY", "NOT_STEADY", "BLOCK_TOO_SHORT", "CLOCK_INCONSISTENT", "PRACTICE_ONLY"}
+# What tells of a machine that did something else beside is no fault of the submission; what it may have caused is no
+# proof of one.
+DISTURBANCES = {"NOISY", "NOT_STEADY", "BLOCK_TOO_SHORT"}
+TIMED = {
+    "RATIO_MISMATCH", "SEED_SENSITIVE", "CACHING_SUSPECTED", "WEIGHTS_IGNORED", "REFERENCE_OUT_OF_BAND",
+    "CLOCK_INCONSISTENT", "BACKGROUND_WORK", "THREAD_POLICY",
+}  # fmt: skip
+
+
+def undecided(checks: Sequence[Check]) -> bool:
+    """Whether all that was failed are times, taken on a machine that was disturbed."""
+    codes = {check.code for check in checks if check.passed is False}
+    return bool(codes) and codes <= TIMED and any(check.code in DISTURBANCES for check in checks)
 
 
 def compare(submission: Submission, replayed: Replayed, further: Sequence[Reason], task: Task) -> Iterator[Check]:
@@ -31,7 +42,7 @@ def compare(submission: Submission, replayed: Replayed, further: Sequence[Reason
     yield ratio(submission, replayed.measured)
     for reason in further:
         if reason.severity == "invalid":
-            passed = None if reason.code in DISTURBANCES else False
+            passed = None if reason.code in DISTURBANCES | {"PRACTICE_ONLY"} else False
             yield Check(code=reason.code, passed=passed, measured=reason.measured, required=reason.required)
 
 

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 from leaderboard import StoreError, ledger, signing, verification
 from leaderboard.fields import slug
 from leaderboard.store import VERIFICATIONS, found_in
-from leaderboard.tables import inert
-from mlperf import report
+from leaderboard.text import inert
+from mlperf import report, sandbox
 from mlperf.keygen import default_key
 from mlperf.replay import Secret, steps
 from mlperf.submit import user_name
 from mlperf.terminal import UsageError, add_command, compile_all, phase
-from mlperf.verifying import Options, Prepared, prepare, verified
+from mlperf.verifying import TRIES, Options, Prepared, prepare, verified
 from tinytorch.datasets import DataError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def add_parser(commands: Commands) -> None:
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="candidates made again at once (default: 1)")
     command.add_argument("--hidden", type=Path, metavar="FILE", help="withheld test data, .npz with x and y")
     command.add_argument("--no-retrain", action="store_true", help="do not make the candidate again; it is recorded")
+    command.add_argument("--no-sandbox", action="store_true", help="run what the files bring with limits alone")
     command.add_argument("--show-seed", action="store_true", help="tell the secret seed afterwards")
     command.add_argument("--check", type=Path, metavar="RECORD|DIR", help="check records instead of making some")
     command.add_argument("--public", type=Path, metavar="FILE", help="with --check: the key that must have signed")
@@ -82,7 +83,10 @@ def run(options: argparse.Namespace) -> int:
     except signing.KeyProblem as error:
         raise UsageError(str(error)) from None
     paths = submissions_below(options.path)
-    how = Options(slug(options.verifier or user_name()), not options.no_retrain, hidden=options.hidden)
+    if not options.no_sandbox and (why := sandbox.available()):
+        raise UsageError(why)
+    name = slug(options.verifier or user_name())
+    how = Options(name, not options.no_retrain, not options.no_sandbox, options.hidden)
     compile_all()
     try:
         prepared = prepare_all(paths, how, options.jobs)
@@ -138,7 +142,7 @@ def finish(
     todo = 0 if one.failed else steps(one.submission)
     with phase(f"measure {one.submission.submission_id[:7]}", todo, "step") as bar:
         replay = verified(one, secret, how, bar.update)
-    if key is None:
+    if key is None or replay is None:
         return one, replay, None
     root = options.leaderboard or root_of(one.path)
     return one, replay, verification.write(verification.sign(replay, key), root)
@@ -156,8 +160,10 @@ def told(one: Prepared, replay: Replay | None, record: Path | None, secret: Secr
     """What was found, for a person."""
     name = one.submission.submission_id if one.submission else one.path.name
     checks = replay.checks if replay else one.checks
-    lines = [f"\n{name}  {replay.result if replay else 'FAIL'}", "", report.checks_table(checks)]
-    if replay is None:
+    lines = [f"\n{name}  {result_of(one, replay)}", "", report.checks_table(checks)]
+    if one.submission is not None and replay is None:
+        lines.append(f"Measured {TRIES} times, each time beside other programs: no verdict and no record.")
+    elif replay is None:
         lines.append("No submission, so no record: a record is about a submission that proves itself.")
     elif record is None:
         lines.append("Not signed: nothing was written. With --key the record is kept and entered into the ledger.")
@@ -166,6 +172,11 @@ def told(one: Prepared, replay: Replay | None, record: Path | None, secret: Secr
     if secret is not None:
         lines.append(f"Secret seed: {secret.content.hex()} (SHA-256 {secret.sha256[:12]}...)")
     return inert_lines(lines)
+
+
+def result_of(one: Prepared, replay: Replay | None) -> str:
+    """PASS, FAIL, or UNDECIDED where times that differ may be the machine's fault."""
+    return replay.result if replay else "FAIL" if one.submission is None else "UNDECIDED"
 
 
 def inert_lines(lines: Sequence[str]) -> str:
@@ -182,7 +193,7 @@ def last_line(results: Sequence[Result], signed: bool) -> str:
             {
                 "file": str(one.path),
                 "id": one.submission.submission_id if one.submission else None,
-                "result": replay.result if replay else "FAIL",
+                "result": result_of(one, replay),
                 "failed": sorted({check.code for check in checks if check.passed is False}),
                 "ratio": replay.ratio if replay else None,
                 "ratio_lo": replay.ratio_lo if replay else None,
@@ -190,8 +201,8 @@ def last_line(results: Sequence[Result], signed: bool) -> str:
                 "record": str(record) if record else None,
             }
         )
-    passed = sum(entry["result"] == "PASS" for entry in entries)
-    line = {"passed": passed, "failed": len(entries) - passed, "signed": signed, "results": entries}
+    counts = {name.lower(): sum(entry["result"] == name for entry in entries) for name in ("PASS", "FAIL", "UNDECIDED")}
+    line = {**counts, "signed": signed, "results": entries}
     if heads := {record.parent for _, _, record in results if record}:
         line["head"] = {str(folder): ledger.head(folder / verification.LEDGER) for folder in sorted(heads)}
     return json.dumps(line, separators=(",", ":"), allow_nan=False)

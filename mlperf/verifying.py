@@ -20,8 +20,10 @@ from mlperf.inspection import Subject, inspect
 from mlperf.process import Refused, WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.remaking import remade
-from mlperf.replay import Secret, replay
+from mlperf.replay import Replayed, Secret, replay
 from mlperf.tasks import UnknownTask, find
+
+TRIES = 3  # on a machine that is disturbed
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Options:
 
     verifier: str
     retrain: bool = True
-    sandbox: bool = False
+    sandbox: bool = True
     hidden: Path | None = None
 
 
@@ -75,19 +77,19 @@ def prepare(path: Path, options: Options) -> Prepared:
             hidden.withheld(subject.task, options.hidden)  # found out before anything takes long
         checks = list(inspect(subject))
         if not any(check.passed is False for check in checks):
-            checks += made_again(subject) if options.retrain else [left_out()]
+            checks += made_again(subject, options) if options.retrain else [left_out()]
     except (UnknownTask, RecipeError) as error:
         checks = [Check(code="NOT_REPLAYABLE", passed=False, measured=str(error), required="a task and recipe of here")]
     return Prepared(path, submission, tuple(checks))
 
 
-def made_again(subject: Subject) -> list[Check]:
+def made_again(subject: Subject, options: Options) -> list[Check]:
     """What comes of making the candidate again, by the threads of the submission."""
     from kernels.threads import set_num_threads
 
     threads = subject.submission.threads
     set_num_threads(threads, blas=threads)
-    return list(remade(subject, tolerances.same_machine(subject.submission.env, machine())))
+    return list(remade(subject, tolerances.same_machine(subject.submission.env, machine()), options.sandbox))
 
 
 def left_out() -> Check:
@@ -98,26 +100,24 @@ def left_out() -> Check:
     )  # fmt: skip
 
 
-def verified(prepared: Prepared, secret: Secret, options: Options, progress: Callable[[], object]) -> Replay:
-    """Measure what was prepared, and say what was found. ValueError for a file that is no submission."""
-    submission = prepared.submission
+def verified(prepared: Prepared, secret: Secret, options: Options, progress: Callable[[], object]) -> Replay | None:
+    """Measure what was prepared, and say what was found.
+
+    None where the machine was too disturbed to tell, also when it was tried again. ValueError for a file that is no
+    submission.
+    """
+    submission, checks, found = prepared.submission, list(prepared.checks), None
     if submission is None:
         raise ValueError(f"verify: {prepared.path} is no submission, so there is nothing to say of it")
-    checks, found = list(prepared.checks), None
     if not prepared.failed:
         subject = subject_of(prepared.path, submission)
-        unseen = hidden.drawn(subject.task, secret.content)
-        if options.hidden is not None:
-            unseen = hidden.withheld(subject.task, options.hidden)
-        try:
-            found = replay(subject, secret, unseen, GATE_PERCENT[submission.division], progress)
-            checks += tolerances.compare(submission, found, judge(found.measured).reasons, subject.task)
-        except Refused as refused:
-            checks.append(Check(code=refused.code, passed=False, measured=str(refused), required="a run to its end"))
-        except WorkerError as error:
-            checks.append(
-                Check(code="NOT_REPLAYABLE", passed=False, measured=str(error)[-4000:], required="a run to its end")
-            )
+        for _ in range(TRIES):
+            found, further = measured(subject, secret, options, progress)
+            if not tolerances.undecided(further):
+                break
+        else:
+            return None
+        checks += further
     derived = derive(found.measured, True) if found else None
     return Replay(
         submission_id=submission.submission_id,
@@ -136,3 +136,17 @@ def verified(prepared: Prepared, secret: Secret, options: Options, progress: Cal
         bytes=submission.candidate.bytes_stored if found else None,
         result="FAIL" if any(check.passed is False for check in checks) else "PASS",
     )
+
+
+def measured(
+    subject: Subject, secret: Secret, options: Options, progress: Callable[[], object]
+) -> tuple[Replayed | None, list[Check]]:
+    """A replay and what it is compared with; no replay where a worker gave no result, which is a check that failed."""
+    submission, task = subject.submission, subject.task
+    unseen = hidden.drawn(task, secret.content) if options.hidden is None else hidden.withheld(task, options.hidden)
+    try:
+        found = replay(subject, secret, unseen, GATE_PERCENT[submission.division], options.sandbox, progress)
+    except (Refused, WorkerError) as error:
+        code = error.code if isinstance(error, Refused) else "NOT_REPLAYABLE"
+        return None, [Check(code=code, passed=False, measured=str(error)[-4000:], required="a run to its end")]
+    return found, list(tolerances.compare(submission, found, judge(found.measured).reasons, task))

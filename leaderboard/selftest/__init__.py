@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from leaderboard.selftest import damage, limits, names, processes
 from leaderboard.selftest.outcome import Outcome, Tick
-from leaderboard.tables import inert
+from leaderboard.text import inert
 
 EXAMPLES = """\
   python -m leaderboard selftest           briefly, half a minute
@@ -36,8 +36,8 @@ class Size(NamedTuple):
     mutants: int
 
 
-BRIEF = Size(writes=10, reads=10, kills=12, full_disks=4, mutants=500)
-FULL = Size(writes=50, reads=100, kills=200, full_disks=20, mutants=10_000)
+BRIEF = Size(writes=10, reads=30, kills=12, full_disks=4, mutants=500)
+FULL = Size(writes=50, reads=200, kills=200, full_disks=20, mutants=10_000)
 
 
 def faults(scratch: Path, size: Size, seed: int) -> list[tuple[int, Callable[[Tick], Outcome]]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from leaderboard.selftest.made import FILES, halves, keep, submission, tree
 from leaderboard.selftest.outcome import Outcome, Tick
 from leaderboard.selftest.processes import child
+from leaderboard.store import path_of
 from leaderboard.verdict import canonical
 
 
@@ -33,24 +34,26 @@ def full_disk(scratch: Path, times: int, seed: int, tick: Tick) -> Outcome:
 
 
 def closed_folder(scratch: Path, tick: Tick) -> Outcome:
-    """Nobody may write into the directory, or into one of the folders below it."""
+    """Nobody may write into the directory, or into the deepest of the folders below it that are there."""
     lost, fault = [], "a folder that is read-only"
     if os.name != "posix":
         return Outcome(fault, 0, "needs POSIX permissions", ())
-    board = scratch / "closed"
-    keep(board, "there before")
-    scratch.chmod(0o711)
-    before = tree(board)
-    folders = [board, *(folder for folder in board.rglob("*") if folder.is_dir() and "." not in folder.name)]
-    for folder in folders:
-        mode = folder.stat().st_mode
+    scratch.chmod(0o711)  # root tries it as somebody else, who must get there
+    levels = ("board", *path_of(submission("")).parent.parts)
+    for level in range(1, len(levels) + 1):
+        board = scratch / f"closed {level}" / levels[0]
+        folder = board.joinpath(*levels[1:level])
+        folder.mkdir(parents=True)
+        for above in (folder, *folder.parents):
+            if above.is_relative_to(board):
+                above.chmod(0o777)
         folder.chmod(0o555)
         with child("powerless", board, "another") as process:
             said = process.communicate()[0]
-        folder.chmod(mode)
+        folder.chmod(0o755)
         if not said.startswith("refused leaderboard: cannot keep the submission under") or "denied" not in said:
             lost.append(f"said {said[:80]!r}")
-        if tree(board) != before:
+        if tree(board) or any(folder.iterdir()):
             lost.append("something was left")
         tick()
-    return Outcome(fault, len(folders), "refused with a reason, nothing left", (*lost, *halves(board)))
+    return Outcome(fault, len(levels), "refused with a reason, nothing left", tuple(lost))

@@ -1,18 +1,18 @@
 """Submissions to be hard on: made up, VALID, each with files that travel and all different from each other."""
 
+import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from leaderboard import travelling
 from leaderboard.example import honest
-from leaderboard.measured import Raw
 from leaderboard.schema import Measured, Submission
-from leaderboard.store import write
+from leaderboard.store import file_problems, load_all, write
 from leaderboard.verdict import finalise
 
 FILES = {
-    "weights.safetensors": b"weights" * 5000,
+    "weights.safetensors": b"weights" * 1200,
     "entry/main.py": b"def optimize(model, calibration, context):\n    return model\n",
     "entry/settings.json": b"{}",
 }
@@ -50,16 +50,12 @@ def tree(directory: Path) -> dict[str, bytes]:
 
 def halves(directory: Path) -> list[str]:
     """What is there in part: problems of submissions and of their files, and files without their submission."""
-    from leaderboard.store import file_problems, load_all
-
     loaded = load_all(directory)
     found = [f"{problem.path}: {problem.code} {problem.reason}" for problem in loaded.problems]
     for one in loaded.submissions:
         found += [f"{problem.path}: {problem.reason}" for problem in file_problems(one, directory)]
-    for folder in directory.rglob(f"*{travelling.SUFFIX}"):
-        if not folder.with_suffix(".json").exists() and not (folder / travelling.UNFINISHED).exists():
-            found.append(f"{folder.name} has no submission")
+    for place, folders, _ in os.walk(directory):
+        for folder in (Path(place, name) for name in folders if name.endswith(travelling.SUFFIX)):
+            if not (folder / travelling.UNFINISHED).exists() and not folder.with_suffix(".json").exists():
+                found.append(f"{folder.name} has no submission")
     return found
-
-
-__all__ = ["DECLARED", "FILES", "Raw", "halves", "keep", "submission", "tree", "varied"]

@@ -1,13 +1,16 @@
 """Processes that write at once, read while others write, or are killed in the middle of it."""
 
+import argparse
 import random
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib import import_module
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 
 from leaderboard import atomic, travelling
@@ -68,7 +71,7 @@ def while_writing(scratch: Path, number: int, tick: Tick) -> Outcome:
     writers, lost, readings = start(board, 4, number), [], 0
     while any(process.poll() is None for process in writers):
         lost += halves(board)
-        readings += 1
+        readings += any(board.iterdir())  # before the first submission there is nothing to see
     for process in writers:
         process.communicate()
     tick()
@@ -97,17 +100,17 @@ def killed_writing(scratch: Path, times: int, seed: int, tick: Tick) -> Outcome:
     return Outcome("kill -9 while submitting", times, "nothing lost or in part, the next one kept", tuple(lost))
 
 
-def killed_command(
-    scratch: Path, name: str, times: int, seed: int, tick: Tick, part: Callable[[Path], list[str]] = halves
-) -> Outcome:
+def killed_command(scratch: Path, name: str, times: int, seed: int, tick: Tick) -> Outcome:
     """kill -9 at random moments of a command that makes `out` from `source`, over an `out` made from less.
 
-    `part` says what of `out` is there in part. Run again, the command comes to what it comes to undisturbed.
+    A merge leaves whole submissions; what others make is the old or the new. Run again, the command comes to what it
+    comes to undisturbed.
     """
     moments, lost = random.Random(seed), []
     small, source = (boards_for(scratch, name, number) for number in (2, 12))
     old, whole = scratch / f"{name} old", scratch / f"{name} whole"
     arguments = COMMANDS[name]
+    old.mkdir()
     _finish(name, arguments(small, old))
     shutil.copytree(old, whole)
     begun = time.time()
@@ -120,7 +123,10 @@ def killed_command(
             time.sleep(moments.uniform(0, seconds))
             process.kill()
             process.communicate()
-        lost += part(out)
+        lost += halves(out)
+        seen = {path: data for path, data in tree(out).items() if not path.endswith(".tmp")}
+        if name != "merge" and seen not in (tree(old), tree(whole)):
+            lost.append("neither the old nor the new was there")
         with impatient():
             _finish(name, arguments(source, out))
         lost += left_over(out)
@@ -132,6 +138,7 @@ def killed_command(
 
 
 COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
+    "export": lambda source, out: ["csv", "--leaderboard", source, "--out", out / "board.csv"],
     "merge": lambda source, out: [source, "--into", out],
     "html": lambda source, out: ["--leaderboard", source, "--out", out],
 }
@@ -152,11 +159,6 @@ def boards_for(scratch: Path, name: str, number: int) -> Path:
 
 def _finish(name: str, arguments: list[object]) -> None:
     """Run a command to its end, in this process."""
-    import argparse
-    from contextlib import redirect_stderr, redirect_stdout
-    from importlib import import_module
-    from io import StringIO
-
     module = import_module(f"leaderboard.{name}")
     parser = argparse.ArgumentParser()
     module.add_parser(parser.add_subparsers())

@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 
 from leaderboard.bands import PROTOCOLS, QUALITY_TIERS
 from leaderboard.codes import KINDS, catalogue
+from leaderboard.events import EVENTS, LEAST_TIER, standings
 from leaderboard.flags import flags
+from leaderboard.history import best_so_far
+from leaderboard.pareto import frontier
 from leaderboard.ranking import Board, boards
 from leaderboard.schema import Submission
 from leaderboard.site import details, pareto, progress, views
@@ -23,6 +26,7 @@ from leaderboard.verification import Verified
 
 ALL_HAVE_PAGES = 1000
 WHOLE_INDEX = 400  # up to so many submissions the first page shows every row
+PODIUM = 5  # places of an event on the first page
 MOST_POINTS = 300  # on one drawing
 
 Progress = Callable[[int, int], None]
@@ -42,7 +46,7 @@ def write_site(loaded: Loaded, verified: Verified, place: Path, told: Progress) 
     with_page = who_has_a_page(ranked, records)
     is_whole = len(loaded.submissions) <= WHOLE_INDEX
     short = [views.table_of(board, records, with_page, None if is_whole else views.SHOWN) for board in ranked]
-    todo = 4 + len(with_page) + sum(table.more is not None for table in short)
+    todo = 5 + len(with_page) + sum(table.more is not None for table in short)
     done, index_bytes = 0, 0
     with replacing(place) as folder:
         for name in STATIC:
@@ -81,6 +85,7 @@ def _pages(
     """(path, text) of every page, the first page first."""
     templates, codes, remarks = environment(), catalogue(), flags(loaded.submissions)
     everyone = loaded.submissions
+    events = [views.event_of(event, records, with_page) for event in standings(everyone)]
     common = {
         "count": len(everyone),
         "submitters": len({one.submitter.id for one in everyone}),
@@ -90,13 +95,13 @@ def _pages(
     yield "index.html", render(
         templates, "index.html", "", boards=short, problems=loaded.problems, **common,
         models=sorted({one.model for one in everyone}), divisions=sorted({one.division for one in everyone}),
-        shown=sum(len(table.rows) for table in short),
+        shown=sum(len(table.rows) for table in short), events=events, podium=PODIUM,
     )  # fmt: skip
+    yield "events.html", render(templates, "events.html", "", events=events, **common)
     yield "pareto.html", render(templates, "pareto.html", "", plots=_frontiers(everyone, with_page), **common)
     yield "progress.html", render(templates, "progress.html", "", plots=_histories(ranked, with_page), **common)
-    yield "score.html", render(
-        templates, "score.html", "", codes=codes, kinds=KINDS, protocols=PROTOCOLS, tiers=QUALITY_TIERS, **common
-    )
+    rules = {"weights": EVENTS, "least_tier": LEAST_TIER, "protocols": PROTOCOLS, "tiers": QUALITY_TIERS}
+    yield "score.html", render(templates, "score.html", "", codes=codes, kinds=KINDS, **rules, **common)
     for board, table in zip(ranked, short):
         if table.more:
             whole = views.table_of(board, records, with_page, None)
@@ -105,7 +110,8 @@ def _pages(
             one = entry.submission
             if one.submission_id in with_page:
                 values = details.values_of(entry, table, records)
-                values |= {"codes": codes, "remarks": remarks.get(one.submission_id, ())}
+                better = f"submissions/{entry.behind}.html" if entry.behind in with_page else None
+                values |= {"codes": codes, "remarks": remarks.get(one.submission_id, ()), "better": better}
                 yield views.page_of(one), render(templates, "submission.html", "../", **values, **common)
 
 
@@ -129,14 +135,13 @@ def _frontiers(everyone: Sequence[Submission], with_page: set[str]) -> list[Plot
     timed = [one for one in everyone if one.derived.score is not None and one.derived.latency_us_p90 is not None]
     for (model, policy, _), group in groupby(sorted(timed, key=_comparable), _comparable):
         members = list(group)
-        best = pareto.frontier(members)
+        best = frontier(members)
         chosen = sorted(members, key=lambda one: (one.submission_id not in best, -(one.derived.score or 0)))
         points = [
             pareto.Point(one, views.page_of(one) if one.submission_id in with_page else None, one.submission_id in best)
             for one in chosen[:MOST_POINTS]
         ]
-        threads = "one thread" if policy == "t1" else "several threads"
-        title = f"{model}, {threads}"
+        title = f"{model}, {views.threads_of(policy)}"
         told = f"Latency against quality of {len(points)} submissions for {title}; {len(best)} of them on the frontier"
         slug = f"pareto-{len(plots)}"
         front = sorted((p for p in points if p.on_frontier), key=lambda p: p.submission.derived.latency_us_p90 or 0)
@@ -152,12 +157,11 @@ def _histories(ranked: Sequence[Board], with_page: set[str]) -> list[Plot]:
     for key, group in groupby(ranked, lambda board: board.group[:4]):
         members = [entry.submission for board in group for entry in board.entries]
         hrefs = {one.submission_id: views.page_of(one) for one in members if one.submission_id in with_page}
-        threads = "one thread" if key[2] == "t1" else "several threads"
-        slug, title = f"progress-{len(plots)}", f"{key[0]}, {key[1]}, {threads}"
+        slug, title = f"progress-{len(plots)}", f"{key[0]}, {key[1]}, {views.threads_of(key[2])}"
         told = f"Best score so far of each submitter over time, {title}"
         svg = progress.plot(members, slug, told, hrefs, (min(dates), max(dates)))
         if svg:
-            best = [(steps[-1], len(steps)) for steps in progress.best_so_far(members).values()]
+            best = [(steps[-1], len(steps)) for steps in best_so_far(members).values()]
             best.sort(key=lambda row: -(row[0].derived.score or 0))
             plots.append(Plot(slug, title, svg, tuple(best), 0))
     return plots

@@ -1,5 +1,6 @@
 """Templates become pages: jinja2 with autoescape, foreign text always within `<bdi>` and without control characters."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from leaderboard.site.times import duration
-from leaderboard.tables import fixed, inert, significant
+from leaderboard.text import fixed, inert, significant
 
 HERE = Path(__file__).parent
 STATIC = ("style.css", "site.js")
@@ -17,6 +18,16 @@ NAME_WIDTH = 40
 def foreign(text: str, width: int = NAME_WIDTH) -> Markup:
     """A name that somebody chose: inert, cut, and with a direction of writing of its own."""
     return Markup(f"<bdi>{escape(inert(text, width))}</bdi>")
+
+
+def said(text: str) -> Markup:
+    """A sentence of this project's own, with what it puts between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def measured(value: object) -> str:
+    """A figure in five digits, anything else as it is."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def three(value: float) -> str:
@@ -33,7 +44,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"foreign": foreign, "inert": inert, "duration": duration, "three": three}
+    found.filters |= {"foreign": foreign, "inert": inert, "said": said}
+    found.filters |= {"duration": duration, "three": three, "measured": measured}
     return found
 
 

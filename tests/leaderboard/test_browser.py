@@ -3,8 +3,6 @@
 Debian's `chromium` and `chromium-driver`; nothing is downloaded. One browser for all tests.
 """
 
-import shutil
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +10,9 @@ from leaderboard import verification
 from leaderboard.site import build
 from leaderboard.store import load_all
 from tests.leaderboard import demo
+from tests.leaderboard.browser import CHROMIUM, DRIVER, Browser, started
 from tests.leaderboard.test_site import built, hostile_board
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="apt-get install chromium chromium-driver")
 
 THEMES = ("light", "dark")
@@ -23,60 +21,10 @@ EVERY = "[...document.querySelectorAll('.board tbody tr')]"
 SEEN = f"{EVERY}.filter(row => row.checkVisibility())"
 
 
-class Browser:
-    """A browser with one page: opens it in a theme and a width, asks it, and remembers what it complained of."""
-
-    def __init__(self, driver) -> None:
-        self.driver = driver
-        self.run = driver.execute_script
-
-    def open(self, page: Path, theme: str = "light", width: int = 1200, scripts: bool = True) -> None:
-        self.driver.get_log("browser")
-        tell = self.driver.execute_cdp_cmd
-        tell("Emulation.setScriptExecutionDisabled", {"value": not scripts})
-        screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-        tell("Emulation.setDeviceMetricsOverride", screen)
-        tell("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})
-        self.driver.get(page.as_uri())
-
-    def complaints(self) -> list[str]:
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-    def press(self, *keys: str) -> None:
-        from selenium.webdriver.common.action_chains import ActionChains
-
-        ActionChains(self.driver).send_keys(*keys).perform()
-
-    def column(self, board: str, number: int) -> list[str]:
-        """What is seen in a column of a board, row by row."""
-        rows = f"document.querySelectorAll('#{board} tbody tr:not([hidden])')"
-        return self.run(f"return [...{rows}].map(row => row.cells[{number}].innerText)")
-
-    def choose(self, name: str, value: str) -> None:
-        """Fill in a filter as a person does."""
-        field = self.driver.find_element("css selector", f"#filters [name={name}]")
-        if field.tag_name == "input":
-            field.clear()
-        field.send_keys(value)
-
-    @property
-    def found(self) -> str:
-        return self.driver.find_element("id", "found").text
-
-
 @pytest.fixture(scope="session")
 def browser():
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield Browser(driver)
-    driver.quit()
+    with started() as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +42,8 @@ def kinds(site):
     hostile = next(path for path, text in texts.items() if "document.title" in text)
     failed = next(path for path, text in texts.items() if "<code>FAIL</code>" in text)
     invalid = next(path for path, text in texts.items() if "makes it invalid" in text)
-    return [*(site / f"{name}.html" for name in ("index", "pareto", "progress", "score")), hostile, failed, invalid]
+    top = [site / f"{name}.html" for name in ("index", "events", "pareto", "progress", "score")]
+    return [*top, hostile, failed, invalid]
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +249,7 @@ def test_no_page_scrolls_sideways_on_a_phone(browser, kinds, long):
 
 
 def test_names_that_mean_harm_do_nothing(browser, site, kinds):
-    for page in [site / "index.html", *kinds[4:5]]:
+    for page in [site / "index.html", *kinds[5:6]]:
         browser.open(page)
         assert browser.driver.title != "executed"
         assert browser.run("return document.querySelectorAll('img, main script').length") == 0

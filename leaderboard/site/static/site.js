@@ -102,6 +102,7 @@
 
   addEventListener("DOMContentLoaded", () => {
     themeSwitch(document.getElementById("theme"));
+    for (const table of document.querySelectorAll("table.sortable")) sortable(table, () => {});
     const form = document.getElementById("filters");
     if (!form) return;
     const filters = () => {
