@@ -4,47 +4,48 @@ Submissions are made by `python -m mlperf submit`.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import get_args
 
-from leaderboard import html, merge, selftest
-from leaderboard.ranking import By, boards
-from leaderboard.schema import Division
-from leaderboard.store import StoreError, default_directory, load_all
-from leaderboard.tables import document, inert, problems_text, text
+from leaderboard import export, html, merge, selftest, show
+from leaderboard.show import UnknownName
+from leaderboard.store import StoreError
+from leaderboard.text import inert
 
 EXAMPLES = """examples:
-  python -m leaderboard                            every board
-  python -m leaderboard --model cnn                one model
-  python -m leaderboard --by size --division open  smallest first, open division only
+  python -m leaderboard                              events and boards, the first ten of each
+  python -m leaderboard --model cnn --all --wide     everything about one model
+  python -m leaderboard --event cnn-marathon         one event and its boards
+  python -m leaderboard --by size --division open    smallest first, open division only
+  python -m leaderboard --pareto --model cnn         trade-offs of latency, quality and bytes
+  python -m leaderboard --history ada                how somebody got better
   python -m leaderboard --json | python -m json.tool
 
 other commands, each with its own --help:
-  python -m leaderboard html                       pages for a browser
-  python -m leaderboard merge DIR...               copy submissions, files and records of replays from elsewhere
-  python -m leaderboard selftest                   try to make the store lose something
+  python -m leaderboard export csv|md|json           the leaderboard as a file
+  python -m leaderboard html                         pages for a browser
+  python -m leaderboard merge DIR...                 copy submissions, files and records of replays from elsewhere
+  python -m leaderboard selftest                     try to make the store lose something
 
-The score is the lower bound of the speed-up over the reference (`ratio` is the middle, `at most` the upper bound).
-Submissions whose intervals overlap the leader's share a rank. INVALID and practice runs are listed without one.
+columns:
+  rank      1= is shared: whose interval reaches the bound of the group's first. Everybody has one place on a board
+  score     the lower bound of the speed-up over the reference, of five processes the worst; ratio: the middle one
+  verified  the ratio that a replay by somebody else found, signed; refuted: none agrees; -: a claim
+  tries     submissions by the same person on this board. Many tries are many chances: a replay decides
+  notes     99.9: keeps 99.9 % of the reference's quality; other words: look twice (`python -m mlperf explain WORD`)
 """
 
 COMMANDS = {
+    "export": export,
     "html": html,
     "merge": merge,
     "selftest": selftest,
 }  # fmt: skip
 
 
-class UnknownName(Exception):
-    """Something was named that is not there; the text lists what is."""
-
-
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command line without a command."""
     command = argparse.ArgumentParser(
         prog="python -m leaderboard",
         description="Show who made which model how much faster, recomputed from the raw times of every submission.",
@@ -52,11 +53,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    command.add_argument("--model", help="only this model (perceptron, xor, mlp, cnn, ...)")
-    command.add_argument("--by", choices=get_args(By), default="score", help="what to rank by (default: score)")
-    command.add_argument("--division", choices=get_args(Division), help="only this division")
-    command.add_argument("--leaderboard", type=Path, metavar="DIR", help="where the submissions lie")
-    command.add_argument("--json", action="store_true", help="one compact JSON document instead of tables")
+    show.add_options(command)
     return command
 
 
@@ -69,33 +66,6 @@ def commands_parser() -> argparse.ArgumentParser:
     return command
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Print the boards that were asked for, return the exit code. Raises UnknownName, and StoreError from reading."""
-    directory = arguments.leaderboard or default_directory()
-    if arguments.leaderboard and not directory.is_dir():
-        raise UnknownName(f"no directory {directory}: name the one that was given to `python -m mlperf submit`")
-    submissions, problems = load_all(directory)
-    models = sorted({submission.model for submission in submissions})
-    if arguments.model and models and arguments.model not in models:
-        raise UnknownName(f"unknown model {arguments.model!r}: there are submissions for {', '.join(models)}")
-    chosen = [submission for submission in submissions if arguments.model in (None, submission.model)]
-    divisions = sorted({submission.division for submission in chosen})
-    shown = boards((one for one in chosen if arguments.division in (None, one.division)), arguments.by)
-    if arguments.json:
-        print(json.dumps(document(shown, problems), separators=(",", ":"), allow_nan=False))
-        return 0
-    if shown:
-        print(text(shown))
-    elif submissions:
-        print(f"No such submission in the {arguments.division} division; there are some in {', '.join(divisions)}.")
-    else:
-        print(f"No submissions under {inert(str(directory))} yet. Make the first entry:\n")
-        print(f"  python -m mlperf submit --model {inert(arguments.model or 'cnn')}")
-    if problems:
-        print(f"\n{problems_text(problems)}")
-    return 0
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 1 where a command says so; 2 for something unknown; 130 after Ctrl-C."""
     words = sys.argv[1:] if argv is None else argv
@@ -105,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode still shows every name
     try:
-        code = COMMANDS[arguments.command].run(arguments) if is_command else run(arguments)
+        code = COMMANDS[arguments.command].run(arguments) if is_command else show.run(arguments)
         sys.stdout.flush()
         return code
     except UnknownName as error:

@@ -5,6 +5,7 @@ that name the file; whoever calls knows what to advise.
 """
 
 import errno
+import glob
 import os
 import secrets
 import shutil
@@ -101,12 +102,13 @@ def locked(folder: Path, shared: bool = False, waits: bool = True) -> Iterator[b
         os.close(handle)
 
 
-def remove_stale(folder: Path) -> None:
+def remove_stale(folder: Path, of: str | None = None) -> None:
     """Sweep up after writers that were killed: what has a temporary name for longer than any writer takes.
 
-    Its age counts from when it came here, which copying with old dates does not change.
+    Its age counts from when it came here, which copying with old dates does not change. In a folder that is not this
+    package's, only leftovers `of` a file of its own.
     """
-    for leftover in folder.glob(".*.tmp"):
+    for leftover in folder.glob(".*.tmp" if of is None else f".{glob.escape(of)}-{'?' * 16}.tmp"):
         with suppress(FileNotFoundError):  # another process was quicker
             if is_stale(leftover):
                 discard(leftover)

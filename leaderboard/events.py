@@ -1,30 +1,41 @@
-"""Who is best over several boards: one event for each embedded model, and all of them together.
+"""Who is best over several boards: three events by kind of network, and all of them together.
 
 The score of an event is the weighted geometric mean of a submitter's best scores. A model without a valid submission
 counts as 1, which the reference itself has, so leaving one out never helps, and nobody's score depends on who else is
 there. Divisions and thread policies are events of their own.
+
+The weights say what is worth the work. The three kinds count about alike. A task on real data counts one and a half
+times its small twin. The two smallest nets count little: most of their time is Python's cost of a call, so that one
+compiled function makes them ten times faster.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, NamedTuple
 
-from leaderboard.gates.quality import quality_tier
-from leaderboard.schema import Division, Submission, ThreadPolicy
+from leaderboard.ranking import tie_groups
+from leaderboard.schema import Division, ThreadPolicy
+from leaderboard.standing import One, Standing, standing_of
 
-EVENTS: dict[str, dict[str, float]] = {  # weights; Python's own cost of a call is most of what the two smallest take
-    "All-round": {"perceptron": 0.1, "xor": 0.1, "mlp": 0.2, "cnn": 0.3, "transformer": 0.3},
-    "MLP Sprint": {"mlp": 1.0},
-    "CNN Marathon": {"cnn": 1.0},
-    "Transformer Decathlon": {"transformer": 1.0},
+PERCENT = {
+    "MLP Sprint": {"perceptron": 5, "xor": 5, "mlp": 8, "mlp-mnist": 12},
+    "CNN Marathon": {"cnn": 14, "cnn-cifar10": 21},
+    "Transformer Decathlon": {"transformer": 14, "gpt-shakespeare": 21},
+}
+ALL_ROUND = "All-round"
+EVENTS: dict[str, dict[str, float]] = {
+    ALL_ROUND: {model: share / 100 for shares in PERCENT.values() for model, share in shares.items()},
+    **{name: {model: share / sum(of.values()) for model, share in of.items()} for name, of in PERCENT.items()},
 }
 LEAST_TIER = 99  # percent of the reference's quality: the closed division's gate holds in every event
 
 
-class Place(NamedTuple):
-    """Where a submitter stands. `counted` are the submissions the score is made of, `attempts` all that were made."""
+class Place(NamedTuple, Generic[One]):
+    """Where a submitter stands: `score` is the event's, `most` what it would be with every interval's upper end.
+
+    `counted` are the submissions that the score is made of, `attempts` all that were made for the event's models.
+    """
 
     rank: int
     tied: bool
@@ -33,82 +44,94 @@ class Place(NamedTuple):
     score: float
     most: float
     attempts: int
-    counted: tuple[Submission, ...]
+    counted: tuple[One, ...]
 
 
-class Event(NamedTuple):
+class Event(NamedTuple, Generic[One]):
     """One event in one division."""
 
     name: str
     division: Division
     thread_policy: ThreadPolicy
     weights: Mapping[str, float]
-    places: tuple[Place, ...]
+    places: tuple[Place[One], ...]
 
 
-def standings(submissions: Iterable[Submission]) -> tuple[Event, ...]:
+Rows = list[tuple[Any, Standing]]  # submissions, or rows themselves, each with its row
+
+
+def slug_of(event: str) -> str:
+    """What an event is called on a command line."""
+    return event.lower().replace(" ", "-")
+
+
+def standings(submissions: Iterable[One]) -> tuple[Event[One], ...]:
     """All events somebody takes part in, by division and thread policy; the same whatever the order of submissions."""
+    rows = [(one, standing_of(one)) for one in submissions]
+    current = current_versions(row for _, row in rows)
+    leagues: dict[tuple[Division, ThreadPolicy], Rows] = defaultdict(list)
+    for one, row in rows:
+        if current.get(row.model) == row.benchmark_version and row.division != "practice":
+            leagues[row.division, row.thread_policy].append((one, row))
     found = []
-    taking_part = [one for one in submissions if one.division != "practice"]
-    for (division, policy), group in groupby(sorted(taking_part, key=_league), _league):
-        members = _of_one_version(list(group))
+    for division, policy in sorted(leagues):
         for name, weights in EVENTS.items():
-            if places := _places([one for one in members if one.model in weights], weights):
+            members = [pair for pair in leagues[division, policy] if pair[1].model in weights]
+            if places := _places(members, weights):
                 found.append(Event(name, division, policy, weights, places))
     return tuple(found)
 
 
-def _league(one: Submission) -> tuple[Division, ThreadPolicy]:
-    return (one.division, one.thread_policy)
+def current_versions(rows: Iterable[Standing]) -> dict[str, str]:
+    """Of each model the benchmark version that most submitters have a valid submission for, the latest of equals.
 
-
-def _of_one_version(members: Sequence[Submission]) -> list[Submission]:
-    """For each model those of the benchmark version that most submitters have, the latest of equals."""
+    The newest alone would not do: one who changed a task by mistake would end the event for everybody.
+    """
     who: dict[tuple[str, str], set[str]] = defaultdict(set)
     last: dict[tuple[str, str], str] = defaultdict(str)
-    for one in members:
-        key = (one.model, one.benchmark_version)
-        who[key].add(one.submitter.id)
-        last[key] = max(last[key], one.created_utc)
-    best = {key[0]: key[1] for key in sorted(who, key=lambda key: (len(who[key]), last[key], key))}
-    return [one for one in members if one.benchmark_version == best[one.model]]
+    for row in rows:
+        if row.score is not None:
+            key = (row.model, row.benchmark_version)
+            who[key].add(row.submitter_id)
+            last[key] = max(last[key], row.created_utc)
+    return dict(sorted(who, key=lambda key: (len(who[key]), last[key], key)))
 
 
-def _places(members: Sequence[Submission], weights: Mapping[str, float]) -> tuple[Place, ...]:
+def _places(members: Rows, weights: Mapping[str, float]) -> tuple[Place, ...]:
     """Everybody with a valid submission for one of the models; who reaches the leader's score shares the place."""
+    by_submitter: dict[str, Rows] = defaultdict(list)
+    for pair in members:
+        by_submitter[pair[1].submitter_id].append(pair)
     unplaced = []
-    for submitter, group in groupby(sorted(members, key=lambda one: one.submitter.id), lambda one: one.submitter.id):
-        attempts = sorted(group, key=lambda one: (one.created_utc, one.submission_id))
-        counted = _best_of_each_model(attempts)
-        if counted:
-            score = _mean(weights, {model: one.derived.ratio_lo for model, one in counted.items()})
-            most = _mean(weights, {model: one.derived.ratio_hi for model, one in counted.items()})
-            name, chosen = attempts[-1].submitter.display_name, tuple(counted[key] for key in weights if key in counted)
-            unplaced.append(Place(0, False, submitter, name, score, most, len(attempts), chosen))
+    for submitter, attempts in by_submitter.items():
+        attempts.sort(key=lambda pair: (pair[1].created_utc, pair[1].submission_id))
+        best = _best_of_each_model(attempts)
+        if best:
+            score = mean(weights, {model: row.ratio_lo for model, (_, row) in best.items()})
+            most = mean(weights, {model: row.ratio_hi for model, (_, row) in best.items()})
+            counted = tuple(best[model][0] for model in weights if model in best)
+            latest = attempts[-1][1]
+            unplaced.append(Place(0, False, submitter, latest.submitter, score, most, len(attempts), counted))
     unplaced.sort(key=lambda place: (-place.score, place.submitter_id))
-    groups: list[list[Place]] = []
-    for place in unplaced:
-        if groups and place.most >= groups[-1][0].score:
-            groups[-1].append(place)
-        else:
-            groups.append([place])
-    before = [sum(map(len, groups[:index])) for index in range(len(groups))]
-    return tuple(
-        place._replace(rank=above + 1, tied=len(group) > 1) for above, group in zip(before, groups) for place in group
-    )
+    found: list[Place] = []
+    for group in tie_groups(unplaced, lambda place: -place.most, lambda place: -place.score):
+        above = len(found)
+        found += [place._replace(rank=above + 1, tied=len(group) > 1) for place in group]
+    return tuple(found)
 
 
-def _best_of_each_model(attempts: Sequence[Submission]) -> dict[str, Submission]:
-    best: dict[str, Submission] = {}
-    for one in attempts:
-        if one.derived.score is None or (quality_tier(one) or 0) < LEAST_TIER:
+def _best_of_each_model(attempts: Rows) -> dict[str, tuple[Any, Standing]]:
+    best: dict[str, tuple[Any, Standing]] = {}
+    for one, row in attempts:
+        if row.score is None or (row.tier or 0) < LEAST_TIER:
             continue
-        if one.model not in best or one.derived.score > (best[one.model].derived.score or 0):
-            best[one.model] = one
+        if row.model not in best or row.score > (best[row.model][1].score or 0):
+            best[row.model] = one, row
     return best
 
 
-def _mean(weights: Mapping[str, float], scores: Mapping[str, float]) -> float:
-    """Weighted geometric mean, each score at least 1."""
-    total = sum(weights.values())
-    return math.exp(sum(weight * math.log(max(1.0, scores.get(key, 1.0))) for key, weight in weights.items()) / total)
+def mean(weights: Mapping[str, float], scores: Mapping[str, float]) -> float:
+    """Weighted geometric mean, each score at least 1; a missing one counts as 1."""
+    total = math.fsum(weights.values())
+    logs = (weight * math.log(max(1.0, scores.get(model, 1.0))) for model, weight in weights.items())
+    return math.exp(math.fsum(logs) / total)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leaderboard.store import default_directory, load_all
-from leaderboard.tables import inert
+from leaderboard.text import inert
 
 EXAMPLES = """\
   python -m leaderboard html                              pages in ./site: open site/index.html

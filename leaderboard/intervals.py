@@ -19,9 +19,12 @@ def quality_interval(quality: Quality) -> tuple[float, float] | None:
 
     Unlike value +- z * error it stays within 0 and 1 and holds for few or no mistakes.
     """
-    if quality.opt_correct is None:
-        return None
-    n, share = quality.n, quality.opt_correct / quality.n
+    return None if quality.opt_correct is None else share_interval(quality.opt_correct, quality.n)
+
+
+def share_interval(right: int, n: int) -> tuple[float, float]:
+    """`quality_interval` of `right` answers out of n."""
+    share = right / n
     middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z / (1 + Z * Z / n) * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
     return max(middle - half, 0.0), min(middle + half, 1.0)

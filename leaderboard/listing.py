@@ -1,4 +1,4 @@
-"""Reading a directory for a listing: the verdicts of `store.load_all`, quickly, with a row instead of each submission.
+"""Reading a directory for a listing: the verdicts of `store.load_all`, quickly, and a row for each submission.
 
 Every file is read and hashed; what its bytes come to is looked up or proven, in several processes if there is much.
 """

@@ -32,7 +32,8 @@ from leaderboard.store import (
     keep,
     path_of,
 )
-from leaderboard.tables import inert, problems_text
+from leaderboard.tables import problems_text
+from leaderboard.text import inert
 from leaderboard.verdict import canonical
 
 EXAMPLES = """\

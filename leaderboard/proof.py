@@ -52,7 +52,8 @@ def prove(data: bytes) -> tuple[Submission | None, Faults]:
         return None, [("SCHEMA", "not a JSON object")]
     version = content.get("schema_version")
     if isinstance(version, str) and version not in READABLE:
-        return None, [("SCHEMA_VERSION", f"schema {version}; this leaderboard reads {', '.join(READABLE)}")]
+        shown = version[:20].encode("ascii", "backslashreplace").decode()
+        return None, [("SCHEMA_VERSION", f"schema {shown}; this leaderboard reads {', '.join(READABLE)}")]
     try:
         if version in migrations.STEPS:
             data = canonical(migrations.newest(content))

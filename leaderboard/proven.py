@@ -6,7 +6,6 @@ is damaged, of other code, somebody else's or unwritable is as good as none: eve
 """
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -16,13 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pydantic
+from pydantic import TypeAdapter
 
 from leaderboard.atomic import remove_stale, write_atomically
 from leaderboard.proof import Faults, prove
 from leaderboard.standing import Standing
 from leaderboard.travelling import open_regular
 
-LARGEST_CACHE = 2**28  # bytes; a row has about 700
+LARGEST_CACHE = 2**28  # bytes; a row has about 900
 
 
 class Proven(NamedTuple):
@@ -30,6 +30,9 @@ class Proven(NamedTuple):
 
     row: Standing | None
     faults: Faults
+
+
+KNOWN = TypeAdapter(dict[str, Proven])
 
 
 def proven(data: bytes) -> Proven:
@@ -47,29 +50,20 @@ def recall(directory: Path) -> dict[str, Proven]:
                 return {}
         if digest.decode() != hashlib.sha256(body).hexdigest():
             return {}
-        return {key: from_values(values) for key, values in json.loads(body).items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return KNOWN.validate_json(body)
+    except (OSError, ValueError):
         return {}
 
 
 def remember(directory: Path, known: Mapping[str, Proven]) -> None:
     """Keep what was proven, in place of what was kept before; where that cannot be done, it is not."""
-    body = json.dumps(known, separators=(",", ":"), allow_nan=False).encode()
-    head = f"{code_version()}\n{hashlib.sha256(body).hexdigest()}\n"
     place = _place(directory)
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
+        body = KNOWN.dump_json(dict(known))
+        head = f"{code_version()}\n{hashlib.sha256(body).hexdigest()}\n"
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_stale(place.parent)
         write_atomically(place, head.encode() + body)
-
-
-def from_values(values: list) -> Proven:
-    """The inverse of writing one as JSON. Raises TypeError or ValueError if it is none."""
-    row, faults = values
-    if row is not None:
-        row = Standing(*row)
-        row = row._replace(reasons=tuple((code, severity) for code, severity in row.reasons))
-    return Proven(row, [(code, reason) for code, reason in faults])
 
 
 @cache

@@ -1,25 +1,38 @@
 """Order: which submissions are compared with each other, and who stands where. What it looks like is in `tables.py`.
 
 Only equals are compared: same model, division, thread policy and benchmark version, in the open division also the same
-tier of quality. Every order here is total, so the result does not depend on the order in which files were read.
+tier of quality. Everybody takes one place on a board, with the best of their submissions there; how many they made is
+kept beside it. Every order here is total, so the result does not depend on the order in which files were read; and a
+rival who comes or goes never lets anyone overtake another.
+
+Submissions and their rows (`Standing`) are ranked alike; of a submission only its row is looked at.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple
 
-from leaderboard.gates.quality import quality_tier
-from leaderboard.schema import Division, Submission, ThreadPolicy
+from leaderboard.schema import Division, ThreadPolicy
+from leaderboard.standing import One, Standing, standing_of
 
-By = Literal["score", "latency", "size", "accuracy"]
+By = Literal["score", "latency", "size", "accuracy", "throughput"]
 
 
-class Entry(NamedTuple):
-    """A submission and its place; no rank if it is INVALID. `tied`: others share the rank."""
+class Entry(NamedTuple, Generic[One]):
+    """A submission, its row and its place. No rank if it is INVALID, or its submitter has a better one: `behind`.
 
-    submission: Submission
+    `tied`: others share the rank. `attempts`: how many submissions its submitter made for this model, division, thread
+    policy and benchmark version.
+    """
+
+    submission: One
+    standing: Standing
     rank: int | None
     tied: bool
+    attempts: int
+    behind: str | None = None
 
 
 class Group(NamedTuple):
@@ -32,92 +45,120 @@ class Group(NamedTuple):
     tier: int | None
 
 
-class Board(NamedTuple):
-    """One ranked table."""
+class Board(NamedTuple, Generic[One]):
+    """One ranked table: those with a rank, then what their submitters did besides, then the INVALID."""
 
     group: Group
     by: By
-    entries: tuple[Entry, ...]
+    entries: tuple[Entry[One], ...]
 
 
-def _figure(compare: Callable[[Submission], float | None]) -> Callable[[Submission], float]:
-    """A missing figure counts as the worst."""
+class Order(NamedTuple):
+    """What is compared, smaller being better, and how good or bad it may be as far as one can tell."""
 
-    def worst_if_missing(submission: Submission) -> float:
-        value = compare(submission)
-        return float("inf") if value is None else value
-
-    return worst_if_missing
+    figure: Callable[[Standing], float]
+    at_best: Callable[[Standing], float]
+    at_worst: Callable[[Standing], float]
 
 
-def _quality(submission: Submission) -> float:
-    value = submission.quality.value
-    return -value if submission.task.higher_is_better else value
+def _exact(figure: Callable[[Standing], float]) -> Order:
+    return Order(figure, figure, figure)
 
 
-# Smaller is better in each.
-ORDERS: dict[By, Callable[[Submission], float]] = {
-    "score": lambda submission: -submission.derived.ratio_lo,
-    "latency": _figure(lambda submission: submission.derived.latency_us_p90),
-    "size": lambda submission: submission.candidate.bytes_stored,
-    "accuracy": _quality,
+def _p90(standing: Standing) -> float:
+    """A missing latency counts as the worst."""
+    return math.inf if standing.latency_us_p90 is None else standing.latency_us_p90
+
+
+def _quality(standing: Standing) -> float:
+    return -standing.quality if standing.higher_is_better else standing.quality
+
+
+def latency_interval(standing: Standing) -> tuple[float, float]:
+    """Between what the 90th percentile (us) may lie: it is taken to differ from process to process as blocks do."""
+    p90 = _p90(standing)
+    return p90 * standing.query_ns_lo / standing.query_ns, p90 * standing.query_ns_hi / standing.query_ns
+
+
+ORDERS: dict[By, Order] = {
+    "score": Order(lambda one: -one.ratio_lo, lambda one: -one.ratio_hi, lambda one: -one.ratio_lo),
+    "latency": Order(_p90, lambda one: latency_interval(one)[0], lambda one: latency_interval(one)[1]),
+    "size": _exact(lambda one: one.bytes),
+    "accuracy": _exact(_quality),
+    "throughput": Order(lambda one: one.query_ns, lambda one: one.query_ns_lo, lambda one: one.query_ns_hi),
 }
 
 
-def _display(submission: Submission) -> tuple[float, int, str, str]:
+def _display(standing: Standing) -> tuple[float, int, str, str]:
     """Order among equals: higher quality, fewer bytes, earlier date, id."""
-    return (
-        _quality(submission),
-        submission.candidate.bytes_stored,
-        submission.created_utc,
-        submission.submission_id,
-    )
+    return (_quality(standing), standing.bytes, standing.created_utc, standing.submission_id)
 
 
-def _tie_groups(ordered: Sequence[Submission], by: By) -> list[list[Submission]]:
-    """Who cannot be told apart. The leader opens a group; by score one joins whose interval reaches the leader's bound.
+def tie_groups(ordered: Sequence[Any], at_best: Callable[[Any], float], at_worst: Callable[[Any], float]) -> list[list]:
+    """Who cannot be told apart. The leader opens a group; one joins who may be as good as the leader is at worst.
 
     Comparing with the leader alone keeps the relation well defined: overlapping intervals are not transitive.
     """
-    figure = ORDERS[by]
-    groups: list[list[Submission]] = []
-    for submission in ordered:
-        leader = groups[-1][0] if groups else None
-        if leader is None:
-            joins = False
-        elif by == "score":
-            joins = submission.derived.ratio_hi >= leader.derived.ratio_lo
+    groups: list[list] = []
+    for one in ordered:
+        if groups and at_best(one) <= at_worst(groups[-1][0]):
+            groups[-1].append(one)
         else:
-            joins = figure(submission) == figure(leader)
-        if joins:
-            groups[-1].append(submission)
-        else:
-            groups.append([submission])
+            groups.append([one])
     return groups
 
 
-def rank(submissions: Iterable[Submission], by: By = "score") -> tuple[Entry, ...]:
-    """Places for submissions that are comparable: ranked ones first ("1 1 3"), then the unranked."""
-    ordered = sorted(submissions, key=lambda submission: (ORDERS[by](submission), *_display(submission)))
-    entries: list[Entry] = []
-    for group in _tie_groups([one for one in ordered if one.derived.score is not None], by):
+def rank(submissions: Iterable[One], by: By = "score") -> tuple[Entry[One], ...]:
+    """Places for submissions that are comparable: "1= 1= 3", then what has no rank."""
+    rows = [(one, standing_of(one)) for one in submissions]
+    return _rank(rows, by, Counter(row.submitter_id for _, row in rows))
+
+
+def _rank(rows: Iterable[tuple[One, Standing]], by: By, attempts: Counter[str]) -> tuple[Entry[One], ...]:
+    figure, at_best, at_worst = ORDERS[by]
+    valid, best, behind, unranked = [], dict[str, str](), [], []
+    for pair in sorted(rows, key=lambda pair: (figure(pair[1]), *_display(pair[1]))):
+        row = pair[1]
+        if row.score is None:
+            unranked.append(pair)
+        elif row.submitter_id in best:
+            behind.append(pair)
+        else:
+            best[row.submitter_id] = row.submission_id
+            valid.append(pair)
+
+    def entry(pair: tuple[One, Standing], place: int | None = None, tied: bool = False) -> Entry[One]:
+        one, row = pair
+        better = best.get(row.submitter_id) if place is None and row.score is not None else None
+        return Entry(one, row, place, tied, attempts[row.submitter_id], better)
+
+    entries: list[Entry[One]] = []
+    for group in tie_groups(valid, lambda pair: at_best(pair[1]), lambda pair: at_worst(pair[1])):
         place = len(entries) + 1
-        entries += [Entry(one, place, len(group) > 1) for one in sorted(group, key=_display)]
-    unranked = [one for one in ordered if one.derived.score is None]
-    return (*entries, *(Entry(one, None, False) for one in sorted(unranked, key=_display)))
+        entries += [entry(pair, place, len(group) > 1) for pair in sorted(group, key=lambda pair: _display(pair[1]))]
+    unranked.sort(key=lambda pair: _display(pair[1]))
+    return (*entries, *map(entry, behind), *map(entry, unranked))
 
 
-def group_of(submission: Submission) -> Group:
+def group_of(row: Standing) -> Group:
     """What a submission may be compared with."""
-    tier = quality_tier(submission) if submission.division == "open" else None
-    return Group(submission.model, submission.division, submission.thread_policy, submission.benchmark_version, tier)
+    tier = row.tier if row.division == "open" else None
+    return Group(row.model, row.division, row.thread_policy, row.benchmark_version, tier)
 
 
 def _position(group: Group) -> tuple[str, str, str, str, int]:
     return (*group[:4], -(group.tier or 0))
 
 
-def boards(submissions: Iterable[Submission], by: By = "score") -> tuple[Board, ...]:
+def boards(submissions: Iterable[One], by: By = "score") -> tuple[Board[One], ...]:
     """All tables, in the order model, division, thread policy, benchmark version, tier from the highest."""
-    ordered = sorted(submissions, key=lambda submission: _position(group_of(submission)))
-    return tuple(Board(group, by, rank(members, by)) for group, members in groupby(ordered, group_of))
+    members: dict[Group, list[tuple[One, Standing]]] = {}
+    for one in submissions:
+        row = standing_of(one)
+        members.setdefault(group_of(row), []).append((one, row))
+    found = []
+    for _, tiers in groupby(sorted(members, key=_position), lambda group: group[:4]):
+        groups = list(tiers)
+        attempts = Counter(row.submitter_id for group in groups for _, row in members[group])
+        found += [Board(group, by, _rank(members[group], by, attempts)) for group in groups]
+    return tuple(found)

@@ -1,185 +1,211 @@
-"""What is seen: tables, and the same as JSON. Digits end where the interval does; foreign text is made inert."""
+"""What is seen in a terminal. Tables fit 100 columns unless they are asked to be wide."""
 
-import unicodedata
+import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from tabulate import tabulate
-
-from leaderboard.ranking import Board, By, Entry, boards
-from leaderboard.schema import Derived, Submission
+from leaderboard.columns import (
+    columns_of,
+    latency_text,
+    place_of,
+    quality_text,
+    score_text,
+    verified_text,
+)
+from leaderboard.events import ALL_ROUND, EVENTS, PERCENT, Event, Place, mean
+from leaderboard.grid import grid, shortened
+from leaderboard.history import Course
+from leaderboard.pareto import Frontier
+from leaderboard.ranking import Board, By, Entry, Group, boards
+from leaderboard.schema import Submission
+from leaderboard.standing import Standing
 from leaderboard.store import Problem
+from leaderboard.text import (
+    NAME_WIDTH,
+    counted,
+    fixed,
+    inert,
+    ratio_decimals,
+    three,
+    within,
+)
+from leaderboard.view import View
 
-COLUMNS = {
-    "rank": "right",
-    "submitter": "left",
-    "score": "right",
-    "ratio": "right",
-    "at most": "right",
-    "p50 us": "right",
-    "p90 us": "right",
-    "first ms": "right",
-    "tokens/s": "right",
-    "quality": "right",
-    "bytes": "right",
-    "smaller": "right",
-    "date": "left",
-    "id": "left",
-    "remarks": "left",
-}
-GENERATION_COLUMNS = ("first ms", "tokens/s")  # shown on boards where answers are written token by token
-NAME_WIDTH = 24
+WIDTH = 100
 REASON_WIDTH = 160
+NARROW_NAME = 18
+MOST_NAMED = 4  # of those without a rank
+KINDS = {"MLP": "MLP Sprint", "CNN": "CNN Marathon", "Transformer": "Transformer Decathlon"}
 
 
-def inert(text: str, width: int | None = None) -> str:
-    """Foreign text that cannot command a terminal, cut to `width`.
-
-    Control, format (right-to-left override, zero width) and unassigned characters and line separators are spelt out;
-    of the marks piled onto one letter two remain.
-    """
-    shown, marks = [], 0
-    for char in text if width is None else text[: width + 1]:
-        category = unicodedata.category(char)
-        marks = marks + 1 if category in ("Mn", "Me") else 0
-        if category[0] == "C" or category in ("Zl", "Zp"):
-            shown.append(ascii(char)[1:-1])
-        elif marks <= 2:
-            shown.append(" " if category == "Zs" else char)
-    whole = "".join(shown)
-    return whole if width is None or len(whole) <= width else whole[: width - 1] + "…"
-
-
-def significant(value: float, figures: int = 3) -> int:
-    """Decimals (negative: zeros before the point) that show `value` with so many significant figures."""
-    exponent = int(f"{value:.{figures - 1}e}".partition("e")[2])  # after rounding: 9.996 counts as 10.0
-    return figures - 1 - exponent
-
-
-def fixed(value: float, decimals: int) -> str:
-    """A number rounded to decimals that may be negative."""
-    return f"{round(value, decimals):,.{max(decimals, 0)}f}"
-
-
-def _three(value: float | None, unit: str = "") -> str:
-    return "-" if value is None else fixed(value, significant(value)) + unit
-
-
-def ratio_decimals(derived: Derived) -> int:
-    """Three significant figures, and none finer than half the interval."""
-    decimals = significant(derived.ratio)
-    half_width = (derived.ratio_hi - derived.ratio_lo) / 2
-    return min(decimals, significant(half_width, 1)) if half_width else decimals
-
-
-def _quality(submission: Submission) -> str:
-    quality = submission.quality
-    if quality.opt_correct is None:
-        return fixed(quality.value, significant(quality.value, 5))
-    return f"{quality.opt_correct}/{quality.n} {100 * quality.value:.5g}%"
-
-
-def remarks(submission: Submission) -> str:
-    """Every reason's code; those that make the submission INVALID come first, warnings in brackets."""
-    reasons = submission.validity.reasons
-    invalid = [reason.code for reason in reasons if reason.severity == "invalid"]
-    warnings = [reason.code for reason in reasons if reason.severity == "warning"]
-    parts = ["INVALID " + ", ".join(invalid)] if invalid else []
-    return " ".join([*parts, f"({', '.join(warnings)})"] if warnings else parts)
-
-
-def _cells(entry: Entry) -> tuple[str, ...]:
-    submission, derived = entry.submission, entry.submission.derived
-    decimals = ratio_decimals(derived)
-    place = "-" if entry.rank is None else f"{entry.rank}="
-    return (
-        place if entry.tied else place.rstrip("="),
-        inert(submission.submitter.display_name, NAME_WIDTH),
-        "-" if derived.score is None else fixed(derived.score, decimals),
-        fixed(derived.ratio, decimals),
-        fixed(derived.ratio_hi, decimals),
-        _three(derived.latency_us_p50),
-        _three(derived.latency_us_p90),
-        _three(derived.ttft_ms_p50),
-        _three(derived.tokens_per_s),
-        _quality(submission),
-        f"{submission.candidate.bytes_stored:,}",
-        _three(derived.size_ratio, "x"),
-        submission.created_utc[:10],
-        submission.submission_id,
-        remarks(submission),
-    )
-
-
-def _table(entries: Sequence[Entry]) -> str:
-    """Numbers are text to tabulate already, so that a name like `1e5` stays a name."""
-    generates = any(entry.submission.generation for entry in entries)
-    shown = [name for name in COLUMNS if generates or name not in GENERATION_COLUMNS]
-    rows = [dict(zip(COLUMNS, _cells(entry))) for entry in entries]
-    return tabulate(
-        [[row[name] for name in shown] for row in rows],
-        headers=shown,
-        colalign=[COLUMNS[name] for name in shown],
-        disable_numparse=True,
-    )
+# -- boards -----------------------------------------------------------------------------------------------------------
 
 
 def title(board: Board) -> str:
     """What is ranked, by what."""
-    group = board.group
-    tier = "" if group.division != "open" else f", quality >= {group.tier} %" if group.tier else ", below all tiers"
-    version = inert(group.benchmark_version, 12)
-    return f"{group.model}, {group.division} division, {group.thread_policy}{tier}, by {board.by} (benchmark {version})"
+    return f"{name_of(board.group)}, by {board.by} (benchmark {inert(board.group.benchmark_version, 12)})"
 
 
-def text(shown: Iterable[Board]) -> str:
-    """All boards as text."""
-    return "\n\n".join(f"{title(board)}\n\n{_table(board.entries)}" for board in shown)
+def name_of(group: Group) -> str:
+    """What is compared."""
+    tier = "" if group.tier is None else f", quality >= {group.tier} %"
+    return f"{group.model}, {group.division} division, {group.thread_policy}{tier}"
+
+
+def entries_table(entries: tuple[Entry, ...], view: View, by: By, is_wide: bool, further: tuple[str, ...] = ()) -> str:
+    """The rows of a board."""
+    columns = columns_of(entries, by, is_wide, further)
+    rows = [[column.cell(entry, view) for column in columns] for entry in entries]
+    if not is_wide:
+        place = next(place for place, column in enumerate(columns) if column.name == "submitter")
+        for row in rows:
+            row[place] = shortened(row[place], NARROW_NAME)
+    left = [column.name for column in columns if column.align == "left"]
+    return grid(rows, [column.name for column in columns], left, None if is_wide else WIDTH)
+
+
+def board_text(board: Board, view: View, is_wide: bool = False, most: int | None = None) -> str:
+    """One board: its first rows, or all entries where `most` is None."""
+    if most is None:
+        return f"{title(board)}\n\n{entries_table(board.entries, view, board.by, is_wide)}"
+    ranked = [entry for entry in board.entries if entry.rank is not None]
+    shown = tuple(ranked[:most])
+    parts = [title(board)]
+    if shown:
+        parts.append(entries_table(shown, view, board.by, is_wide))
+    return "\n\n".join([*parts, *filter(None, ["\n".join(_left_out(board, len(ranked) - len(shown)))])])
+
+
+def _left_out(board: Board, more: int) -> list[str]:
+    """What the rows do not show, in words."""
+    behind = sum(entry.behind is not None for entry in board.entries)
+    hidden = [f"{more:,} more with a rank"] if more else []
+    hidden += [f"{behind:,} {'try' if behind == 1 else 'tries'} of people who have a better one"] if behind else []
+    found = [f"Not shown (--all): {', '.join(hidden)}."] if hidden else []
+    invalid = [entry.standing for entry in board.entries if entry.rank is None and entry.behind is None]
+    if invalid:
+        found += ["No rank:", *(shortened(_why_unranked(row), WIDTH) for row in invalid[:MOST_NAMED])]
+        more = len(invalid) - MOST_NAMED
+        found += [f"  and {more:,} more (--all)"] if more > 0 else []
+    return found
+
+
+def _why_unranked(row: Standing) -> str:
+    return f"  {inert(row.submitter, NARROW_NAME)} {row.submission_id}: {', '.join(row.invalid)}"
+
+
+# -- events -----------------------------------------------------------------------------------------------------------
+
+
+def event_title(event: Event) -> tuple[str, str]:
+    """What is ranked, and by what weights."""
+    weights = ", ".join(f"{model} {100 * weight:.3g}%" for model, weight in event.weights.items())
+    return f"{event.name}, {event.division} division, {event.thread_policy}", f"weighted geometric mean of {weights}"
+
+
+def event_columns(event: Event) -> list[str]:
+    """The headers of an event's table."""
+    parts = list(KINDS) if event.name == ALL_ROUND else list(event.weights)
+    return ["rank", "submitter", "score", *parts, "tasks", "verified", "tries"]
+
+
+def event_cells(place: Place[Standing], event: Event, view: View) -> list[str]:
+    """The row of a submitter: in all-round the score of each kind of network, else of each model."""
+    rows = {row.model: row for row in place.counted}
+    scores = {model: row.ratio_lo for model, row in rows.items()}
+    if event.name == ALL_ROUND:
+        parts = [three(mean(EVENTS[name], scores)) if scores.keys() & PERCENT[name] else "-" for name in KINDS.values()]
+    else:
+        parts = [score_text(rows[model]) if model in rows else "-" for model in event.weights]
+    words = [view.trust(row).word for row in place.counted]
+    verified = "refuted" if "refuted" in words else f"{words.count('verified')} of {len(words)}"
+    return [
+        place_of(place.rank, place.tied),
+        shortened(inert(place.submitter, NAME_WIDTH), NARROW_NAME),
+        within(place.score, place.score, place.most),
+        *parts,
+        f"{len(rows)} of {len(event.weights)}",
+        verified,
+        f"{place.attempts:,}",
+    ]
+
+
+def event_text(event: Event[Standing], view: View, most: int | None = None) -> str:
+    """One event with its first places, or all."""
+    name, formula = event_title(event)
+    rows = [event_cells(place, event, view) for place in event.places[:most]]
+    table = grid(rows, event_columns(event), ["submitter"], WIDTH)
+    more = len(event.places) - len(rows)
+    left_out = f"\n\nNot shown (--all): {more:,} more." if more else ""
+    return f"{name}\n{textwrap.fill(formula, WIDTH, break_on_hyphens=False)}\n\n{table}{left_out}"
+
+
+# -- frontiers and histories ------------------------------------------------------------------------------------------
+
+
+def frontier_text(frontier: Frontier, view: View) -> str:
+    """Those on the frontier, the quickest first."""
+    rows = [
+        [
+            inert(row.submitter, NARROW_NAME),
+            row.division,
+            latency_text(row, row.latency_us_p90),
+            quality_text(row),
+            f"{row.bytes:,}",
+            score_text(row),
+            verified_text(row, view),
+            row.submission_id,
+        ]
+        for row in frontier.best
+    ]
+    headers = ["submitter", "division", "p90 us", "quality", "bytes", "score", "verified", "id"]
+    heading = f"{frontier.model}, {frontier.thread_policy} (benchmark {inert(frontier.benchmark_version, 12)}): "
+    share = f"{len(rows):,} of {counted(frontier.total, 'submission')} beaten by nobody in latency, quality and bytes"
+    return f"{heading}{share}\n\n{grid(rows, headers, ['submitter', 'division', 'id'], WIDTH)}"
+
+
+def course_text(course: Course, view: View) -> str:
+    """The steps of a submitter on one board."""
+    first = course.steps[0].standing
+    rows = [
+        [
+            step.standing.created_utc[:10],
+            score_text(step.standing),
+            fixed(step.standing.ratio, ratio_decimals(step.standing)),
+            fixed(step.standing.ratio_hi, ratio_decimals(step.standing)),
+            verified_text(step.standing, view),
+            step.standing.submission_id,
+            "record" if step.record else "faster" if step.surely else "perhaps faster",
+        ]
+        for step in course.steps
+    ]
+    headers = ["date", "score", "ratio", "at most", "verified", "id", "step"]
+    version = inert(course.group.benchmark_version, 12)
+    name = f"{inert(first.submitter, NAME_WIDTH)}: {name_of(course.group)} (benchmark {version})"
+    steps = f"{counted(len(rows), 'step')} in {counted(course.attempts, 'attempt')}"
+    return f"{name}, {steps}\n\n{grid(rows, headers, ['date', 'id', 'step'], WIDTH)}"
+
+
+# -- all of it --------------------------------------------------------------------------------------------------------
+
+
+def text(view: View, is_wide: bool = False, most: int | None = None) -> str:
+    """Events, then boards; of each the first rows, or all."""
+    parts = [event_text(event, view, most) for event in view.events]
+    return "\n\n".join([*parts, *(board_text(board, view, is_wide, most) for board in view.boards)])
 
 
 def row(submission: Submission, among: Iterable[Submission] = (), by: By = "score") -> str:
     """The leaderboard's row of one submission, with its rank among those it is comparable with."""
     field = {one.submission_id: one for one in (*among, submission)}
     for board in boards(field.values(), by):
-        mine = [entry for entry in board.entries if entry.submission.submission_id == submission.submission_id]
+        mine = tuple(entry for entry in board.entries if entry.submission.submission_id == submission.submission_id)
         if mine:
-            return f"{title(board)}\n\n{_table(mine)}"
+            return f"{title(board)}\n\n{entries_table(mine, View(()), by, is_wide=True)}"
     raise AssertionError("a submission is on exactly one board")
 
 
 def problems_text(problems: Sequence[Problem], title: str = "Not on the board") -> str:
     """The files that are not on the board (or not elsewhere, as `title` says), each with its reason."""
     rows = [(inert(path, REASON_WIDTH), code, inert(reason, REASON_WIDTH)) for path, code, reason in problems]
-    table = tabulate(rows, headers=("file", "code", "reason"), disable_numparse=True)
-    return f"{title} ({len(rows)}):\n\n{table}"
-
-
-def document(shown: Iterable[Board], problems: Sequence[Problem]) -> dict[str, Any]:
-    """The same as JSON values, unrounded."""
-    return {
-        "boards": [
-            {**board.group._asdict(), "by": board.by, "entries": [_entry_document(entry) for entry in board.entries]}
-            for board in shown
-        ],
-        "problems": [problem._asdict() for problem in problems],
-    }
-
-
-def _entry_document(entry: Entry) -> dict[str, Any]:
-    submission = entry.submission
-    return {
-        "rank": entry.rank,
-        "tied": entry.tied,
-        "submission_id": submission.submission_id,
-        "submitter": submission.submitter.display_name,
-        "created_utc": submission.created_utc,
-        "status": submission.validity.status,
-        "reasons": [reason.code for reason in submission.validity.reasons],
-        "threads": submission.threads,
-        "cpu_model": submission.env.cpu_model,
-        "quality": submission.quality.value,
-        "reference_quality": submission.quality.ref_value,
-        "bytes": submission.candidate.bytes_stored,
-        "reference_bytes": submission.reference.bytes,
-        **submission.derived.model_dump(mode="json"),
-    }
+    headers = ("file", "code", "reason")
+    return f"{title} ({len(rows)}):\n\n{grid(rows, headers, left=headers)}"

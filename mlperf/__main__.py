@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mlperf: --model {options.model} needs data: {error}", file=sys.stderr)
         return 2
     except Refused as refused:
+        print(f"mlperf: {refused.code}: {refused}\n(python -m mlperf explain {refused.code})", file=sys.stderr)
         print(f"mlperf: {refused.code}: {refused}\n{codes.catalogue()[refused.code].remedy}", file=sys.stderr)
         return 1
     except (StoreError, WorkerError, OSError, ValueError) as error:

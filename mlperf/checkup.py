@@ -18,7 +18,7 @@ import psutil
 
 from leaderboard import Env, cautions, codes
 from leaderboard.rules import code_of
-from mlperf import cgroup, environment, keygen, process, worker
+from mlperf import cgroup, environment, keygen, process, sandbox, worker
 
 Status = Literal["ok", "warn", "unknown"]
 
@@ -213,11 +213,11 @@ def harness() -> Check:
 
 def bubblewrap() -> Check:
     """Whether `verify` can lock up foreign code."""
-    path = shutil.which("bwrap")
-    if path:
-        return Check("bubblewrap", path, "ok")
-    means = "verify refuses to replay others' entries without it (or with --no-sandbox: at your own risk)"
-    return Check("bubblewrap", "not found", "warn", means, "Debian and Ubuntu: apt install bubblewrap")
+    amiss = sandbox.available()
+    if amiss is None:
+        return Check("bubblewrap", "locks up foreign code", "ok")
+    means = f"verify refuses to replay others' entries: {amiss.removeprefix('sandbox: ').partition(': ')[0]}"
+    return Check("bubblewrap", "of no use here", "warn", means, sandbox.HINT)
 
 
 def key(path: Path) -> Check:

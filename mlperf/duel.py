@@ -24,7 +24,7 @@ from tabulate import tabulate
 from leaderboard import Blocks, Submission
 from leaderboard.derive import pair_median
 from leaderboard.proof import prove_file
-from leaderboard.tables import inert
+from leaderboard.text import inert
 from mlperf import source
 from mlperf.building import of_entry
 from mlperf.contestant import Making, of_recipe

@@ -76,7 +76,8 @@ def told(error: Exception, folder: str) -> str:
     own = [i for i, frame in enumerate(frames) if frame.filename.startswith(str(folder))]
     lines = traceback.format_list(frames[own[0] :] if own else frames[-1:])
     text = "".join(["the entry failed:\n", *lines, *traceback.format_exception_only(error)])
-    return text.replace(str(folder) + os.sep, "").strip()[-MOST_TOLD:]
+    text = text.replace(str(folder) + os.sep, "").strip()
+    return text if len(text) <= MOST_TOLD else f"{text[: MOST_TOLD // 2 - 3]} ... {text[2 - MOST_TOLD // 2 :]}"
 
 
 def model_of(optimised: object) -> Layer | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from itertools import count
 from typing import IO, Any, NamedTuple
 
@@ -31,8 +32,16 @@ class LimitExceeded(Refused):
     """A process was ended at a limit; `limit` is its name in `Limits`, the figures are in its own unit."""
 
     def __init__(self, limit: str, allowed: float, used: float) -> None:
-        super().__init__("LIMIT_EXCEEDED", f"stopped at the limit of {limit}: {used:,.6g} used, {allowed:,.6g} allowed")
+        spent, most = (amount(limit, value) for value in (used, allowed))
+        super().__init__("LIMIT_EXCEEDED", f"stopped at the limit {limit}: {spent} used, {most} allowed")
         self.limit, self.allowed, self.used = limit, allowed, used
+
+
+def amount(limit: str, value: float) -> str:
+    """A figure in the unit that its limit's name tells."""
+    if limit.endswith("_bytes"):
+        return f"{value / 1e6:,.1f} MB"
+    return f"{value:,.1f} s" if limit == "seconds" else f"{value:,.0f}"
 
 
 class Report(NamedTuple):
@@ -84,10 +93,15 @@ def read(line: bytes, name: str) -> dict[str, Any]:
     return event
 
 
+@cache
+def shape() -> TypeAdapter[Report]:
+    return TypeAdapter(Report)
+
+
 def checked(found: dict[str, Any], name: str) -> Report:
     """What a worker found, if it has a Report's fields with values of their types; WorkerError otherwise."""
     try:
-        return TypeAdapter(Report).validate_python(found, strict=True)
+        return shape().validate_python(found, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

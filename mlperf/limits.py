@@ -29,8 +29,8 @@ OPEN_FILES = 512
 class Limits:
     """The most that a worker and all it starts may use together; None is no limit. `file_bytes` is for each file.
 
-    `memory_bytes` is memory in use, `folder_bytes` all files in its private folder, `output_bytes` its reports and, as
-    many again, what it prints; `processes` counts the worker too.
+    `memory_bytes` is memory in use, `folder_bytes` all files in its private folder and deleted ones that it holds open,
+    `output_bytes` its reports and, as many again, what it prints; `processes` counts the worker too.
     """
 
     seconds: float
@@ -90,7 +90,13 @@ class Watchdog:
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
+        if self.reached is None and not self._only_time:  # what it did since the last look counts too
+            self.reached = self._look(also_folder=True)
         self.end()
+
+    @property
+    def _only_time(self) -> bool:
+        return self.limits == Limits(self.limits.seconds)
 
     def end(self) -> None:
         """Kill all that is below the root, and what was seen there and has got away."""
@@ -98,9 +104,10 @@ class Watchdog:
         tree.kill([pid for pid, born in self.seen.items() if born is not None and tree.born(pid) == born])
 
     def _watch(self) -> None:
-        only_time = self.limits == Limits(self.limits.seconds)
         looks = 0
-        while not self._stop.wait(max(INTERVAL, self.limits.seconds - self._age.seconds) if only_time else INTERVAL):
+        while not self._stop.wait(
+            max(INTERVAL, self.limits.seconds - self._age.seconds) if self._only_time else INTERVAL
+        ):
             looks += 1
             self.reached = self._look(looks % FOLDER_EVERY == 0)
             if self.reached is not None:
@@ -126,7 +133,7 @@ class Watchdog:
             if used > allowed.output_bytes:
                 return Reached("output_bytes", allowed.output_bytes, used)
         if also_folder and allowed.folder_bytes is not None and self.folder is not None:
-            used = folder_bytes(self.folder)
+            used = folder_bytes(self.folder) + tree.deleted_bytes(of, os.fstat(self.printed.fileno()))
             if used > allowed.folder_bytes:
                 return Reached("folder_bytes", allowed.folder_bytes, used)
         return None

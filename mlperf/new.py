@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlperf import template
+from mlperf import source, template
 from mlperf.tasks import TASKS, find
 from mlperf.terminal import UsageError, add_command
 
@@ -32,6 +32,8 @@ def run(options: argparse.Namespace) -> int:
     task, path = find(options.model), options.file
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\.py", path.name):
         raise UsageError(f"{path.name!a} is no name of a Python module: letters, digits and _, then .py")
+    if path.stem in source.taken():
+        raise UsageError(f"{path.name} would hide the module {path.stem}; choose another name")
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(template.written(task, path.name))

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -134,7 +135,8 @@ def run(
 
     `hear` is told each of its events and may answer with a word that the process waits for. With `limits` the process
     starts in a private folder, which is its home and has a copy of the compiled kernels; it is made and removed here,
-    unless the caller brings one (`folder`), and with a `sandbox` it is the only one to write to. Raises Refused where
+    unless the caller brings one (`folder`), where plain files alone are left. In a `sandbox` it is the only one that
+    can be written to. Raises Refused where
     the process reports a breach of the rules, LimitExceeded where it was ended at a limit, WorkerError where it ends
     without a result. The process and whatever it started are gone when this returns, also after Ctrl-C.
     """
@@ -151,7 +153,7 @@ def run(
             variables |= at_home(folder)
             command.insert(1, "-P")  # the folder it starts in is no place to import from
             if sandbox is not None:
-                command = sandbox.command(command, folder, variables)
+                command = sandbox.command(command, folder)
             command, helpers = kept(command, limits.rlimits), 1 + (sandbox is not None) * SANDBOX_PROCESSES
         process = subprocess.Popen(
             command,
@@ -171,6 +173,8 @@ def run(
                 raise
         finally:
             end(process)
+            if confined and folder is not None:
+                leave_plain(folder)
         if watchdog.reached is not None:  # also where the end came in the middle of a report
             raise LimitExceeded(*watchdog.reached)
         if found is not None:
@@ -193,6 +197,16 @@ def at_home(folder: Path) -> dict[str, str]:
     return {
         "HOME": str(folder), "TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder), "NUMBA_CACHE_DIR": str(compiled)
     }  # fmt: skip
+
+
+def leave_plain(folder: Path) -> None:
+    """Remove from a folder all but files and folders: a link may point to what only we can read, a pipe has no end."""
+    for path, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            with suppress(OSError):
+                mode = os.lstat(os.path.join(path, name)).st_mode
+                if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                    os.unlink(os.path.join(path, name))
 
 
 def copy_if_there(source: str, target: str) -> None:

@@ -126,8 +126,8 @@ def quality_line(submission: Submission) -> str:
     low, high = (f"{100 * bound:.1f}" for bound in known)
     own = f"{quality.opt_correct}/{quality.n} ({100 * quality.value:.1f} %, 95 % interval {low} to {high})"
     alone = f"; {quality.opt_only} right that the reference has wrong, {quality.ref_only} wrong that it has right"
-    beside = f"the reference {quality.ref_correct}/{quality.n}{'' if quality.ref_only is None else alone}"
-    return f"{submission.task.metric} {own}, {beside}{badge}"
+    differ = alone if quality.opt_only or quality.ref_only else ""
+    return f"{submission.task.metric} {own}, the reference {quality.ref_correct}/{quality.n}{differ}{badge}"
 
 
 def verdict(submission: Submission) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,33 +22,33 @@ LOOKED_UP = (
     "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime",
     "/sys/devices/system/cpu",
 )  # fmt: skip
-SHARED_MEMORY_BYTES = 16 << 20
 PROCESSES = 2  # bubblewrap's own: outside, and the first inside
 HINT = "install Debian's package `bubblewrap`, or say --no-sandbox to run foreign code with limits alone"
 
 
-class SandboxError(RuntimeError):
+class SandboxError(OSError):
     """There is no sandbox here."""
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """What a job may see beside the system: files or folders it reads, and those among them that it must not (`masked`:
-    a file is empty then, a folder too).
+    """What a job may see beside the system: files and folders that it reads (`readable`), and what there, or among the
+    packages, it must not (`masked`): such a file cannot be read, such a folder is empty.
     """
 
     readable: Sequence[Path] = ()
     masked: Sequence[Path] = ()
 
-    def command(self, command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> list[str]:
-        """The command as bubblewrap runs it, in a private folder that it may write to, with these variables alone.
+    def command(self, command: Sequence[str], folder: Path) -> list[str]:
+        """The command as bubblewrap runs it, in a private folder that it may write to.
 
         Raises SandboxError where bubblewrap does not work.
         """
+        shared = folder / "shared-memory"  # so that it counts as what the folder holds
+        shared.mkdir(exist_ok=True)
         found = [
-            bubblewrap(), "--unshare-all", "--new-session", "--die-with-parent", "--cap-drop", "ALL", "--clearenv",
-            "--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev",
-            "--size", str(SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm",
+            bubblewrap(), "--unshare-all", "--new-session", "--die-with-parent", "--cap-drop", "ALL",
+            "--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev", "--bind", str(shared), "/dev/shm",
         ]  # fmt: skip
         for path in SYSTEM:
             there = Path(path)
@@ -66,8 +66,6 @@ class Sandbox:
                 found += ["--tmpfs", str(there.absolute()), "--remount-ro", str(there.absolute())]
             else:
                 found += ["--ro-bind", "/dev/null", str(there.absolute())]
-        for name, value in variables.items():
-            found += ["--setenv", name, value]
         return [*found, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(folder), "--", *command]
 
 

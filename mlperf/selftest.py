@@ -26,11 +26,13 @@ from leaderboard import Seeds, Submission
 from leaderboard.derive import pair_median
 from leaderboard.measured import Blocks
 from mlperf import environment, source
+from mlperf.attacked import ATTACKS, GUARDS, rows
 from mlperf.building import of_entry
 from mlperf.cheats import CHEATS, FOLDER, Cheat
 from mlperf.contestant import Making, of_recipe
 from mlperf.harness import PRACTICE, RANKED, Arm, Effort
 from mlperf.process import Refused, Report
+from mlperf.sandbox import bubblewrap
 from mlperf.submission import Conditions, Entry, ask_workers, submit, write_samples
 from mlperf.tasks import Task, find
 from mlperf.terminal import UsageError, add_command, compile_all, phase
@@ -44,8 +46,9 @@ EXAMPLES = """\
   python -m mlperf selftest honest --runs 5               honest models, which must pass
   python -m mlperf selftest aa --model cnn                the reference against itself, 40 ranked runs
   python -m mlperf selftest overhead                      what the harness adds to a query
+  python -m mlperf selftest sandbox                       attacks on this machine, with limits and in the sandbox
 """
-RUNS = {"cheats": 20, "honest": 20, "aa": 40, "overhead": 5}
+RUNS = {"cheats": 20, "honest": 20, "aa": 40, "overhead": 5, "sandbox": 1}
 EMBEDDED = ("perceptron", "xor", "mlp", "cnn", "transformer")
 HONEST_ENTRY = FOLDER / "none.py"
 LOW, HIGH, SHARE = 0.98, 1.02, 0.95  # the reference by itself lies within these, in so many of the runs
@@ -63,7 +66,7 @@ def add_parser(commands: Commands) -> None:
     """Add `selftest` to the command line."""
     command = add_command(commands, "selftest", "try the harness on what is known", EXAMPLES, about=__doc__)
     command.add_argument("what", choices=tuple(RUNS), help="which test")
-    command.add_argument("--runs", type=int, metavar="N", help=f"how often (default: {RUNS})")
+    command.add_argument("--runs", type=int, metavar="N", help="how often (default: 20; aa 40, overhead 5, sandbox 1)")
     command.add_argument("--model", action="append", metavar="MODEL", help="only this model (may be said again)")
     command.add_argument("--cheat", action="append", metavar="NAME", help="only this cheat (may be said again)")
 
@@ -233,7 +236,29 @@ def per_query(reports: Sequence[Report], arm: str) -> Iterator[float]:
             yield block_ns / report.worker[f"inner_{arm}"]
 
 
+# -- hostile code ------------------------------------------------------------------------------------------------------
+
+
+def sandbox(runs: int, models: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, ...], list[Line]]:
+    """What hostile code attains: each attack must end as it is stated. SandboxError where there is no sandbox."""
+    bubblewrap()  # or none is made
+    with phase("attacks", runs * len(ATTACKS) * len(GUARDS), "attack") as bar:
+        made = []
+        for _ in range(runs):
+            for row in rows():
+                made.append(row)
+                bar.update()
+    lines = []
+    for attack in ATTACKS:
+        ended = [[row for row in made if (row.attack, row.guard) == (attack, guard)] for guard in GUARDS]
+        worst = [min(some, key=lambda row: row.as_stated) for some in ended]
+        document = {"attack": attack.name, "limits": str(worst[0]), "sandbox": str(worst[1])}
+        passed = all(row.as_stated for row in worst)
+        lines.append(Line((attack.about, *map(str, worst)), passed, document))
+    return ("attack", "limits alone (submit)", "limits and sandbox (verify)"), lines
+
+
 Table = tuple[tuple[str, ...], list[Line]]
 TESTS: dict[str, Callable[[int, Sequence[str], Sequence[str]], Table]] = {
-    "cheats": cheats, "honest": honest, "aa": aa, "overhead": overhead,
+    "cheats": cheats, "honest": honest, "aa": aa, "overhead": overhead, "sandbox": sandbox,
 }  # fmt: skip

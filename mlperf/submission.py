@@ -39,7 +39,7 @@ from mlperf.costs import query_flops
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
 from mlperf.pins import pin_reasons
-from mlperf.process import Job, Report, measure, run
+from mlperf.process import Job, Refused, Report, measure, run
 from mlperf.recipe import Recipe
 from mlperf.sandbox import Sandbox
 from mlperf.source import Source
@@ -111,10 +111,19 @@ def ask_workers(making: Making, samples: Path, how: Conditions, progress: Callab
 
 
 def quality_of(reports: Sequence[Report], metric: Metric, truth: np.ndarray) -> Quality:
-    """Quality on the whole test set, from the worker whose candidate did worst, should they differ."""
-    told = [np.asarray(report.opt_told) for report in reports]
-    worst = metric.worst(told, truth)
-    return metric.quality(np.asarray(reports[worst].ref_told), told[worst], truth)
+    """Quality on the whole test set, from the worker whose candidate did worst, should they differ.
+
+    Raises Refused where a worker told of fewer samples, or more.
+    """
+    for report in reports:
+        for told in (report.ref_told, report.opt_told, *([report.shuffled["told"]] if report.shuffled else [])):
+            if len(told) != len(truth):
+                raise Refused(
+                    "TEST_SET_INCOMPLETE", f"a worker told of {len(told)} samples, the test set has {len(truth)}"
+                )
+    answered = [np.asarray(report.opt_told) for report in reports]
+    worst = metric.worst(answered, truth)
+    return metric.quality(np.asarray(reports[worst].ref_told), answered[worst], truth)
 
 
 def generation_of(reports: Sequence[Report], output_tokens: int | None) -> Generation | None:

@@ -57,6 +57,7 @@ def add_parser(commands: Commands) -> None:
 def entry_of(options: argparse.Namespace) -> Entry:
     """The options as an entry. Raises UsageError, UnknownTask or RecipeError before anything is measured."""
     task = find(options.model)
+    own = None if options.entry is None else read_source(options)
     default = task.open_recipe if options.division == "open" else task.recipe
     recipe = default if options.recipe is None else load_recipe(options.recipe, default)
     if options.fast and options.division not in (None, "practice"):
@@ -67,7 +68,6 @@ def entry_of(options: argparse.Namespace) -> Entry:
     name = options.submitter if options.submitter is not None else user_name()
     if not 1 <= len(name) <= 200:
         raise UsageError(f"--submitter has {len(name)} characters; 1 to 200 are shown")
-    own = None if options.entry is None else read_source(options)
     division: Division = "practice" if options.fast else options.division or ("closed" if own is None else "open")
     return Entry(task, recipe.skipping(options.skip), name, division, options.threads, options.fast, own)
 

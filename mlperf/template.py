@@ -18,9 +18,9 @@ HEAD = '''\
 and add --fast for a quick try that is not ranked, --dry-run to write nothing.
 
 `optimize` is given the trained network and gives back what answers a query: called with an array shaped as
-`context.example` it returns a NumPy array, {answer}. It runs once while the entry is built, and again in every
-process that measures or replays it. What takes long or is random goes through `context.taught` and `context.once`,
-which keep the result; what they keep travels with the submission.
+`context.example` it returns a NumPy array, {answer}. It runs once while the entry is built, and again in
+every process that measures or replays it. What takes long or is random goes through `context.taught` and
+`context.once`, which keep the result; what they keep travels with the submission.
 
 `calibration` are training samples as the network reads them; `context.x_train` and `context.y_train` is the whole
 training part. `python -m pydoc mlperf.context` tells what else there is.

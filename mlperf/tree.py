@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -87,6 +88,22 @@ def _proportional(pid: int) -> int:
     except OSError:  # not ours to look into, or no such file here
         return _resident(pid)
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def deleted_bytes(pids: Iterable[int], known: os.stat_result) -> int:
+    """What files take that processes hold open and that no folder names any more, but for one that is `known`: files
+    deleted since, and those that never were in a folder but only in memory. Only where there is /proc.
+    """
+    found: dict[tuple[int, int], int] = {}
+    for pid in pids:
+        with suppress(OSError):
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    file = os.stat(f"/proc/{pid}/fd/{number}")
+                    if stat.S_ISREG(file.st_mode) and not file.st_nlink:
+                        found[file.st_dev, file.st_ino] = file.st_blocks * 512
+    found.pop((known.st_dev, known.st_ino), None)
+    return sum(found.values())
 
 
 def kill(pids: Iterable[int]) -> None:

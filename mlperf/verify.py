@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from leaderboard import StoreError, ledger, signing, verification
 from leaderboard.fields import slug
 from leaderboard.store import VERIFICATIONS, found_in
-from leaderboard.tables import inert
+from leaderboard.text import inert
 from mlperf import report, sandbox
 from mlperf.keygen import default_key
 from mlperf.replay import Secret, steps

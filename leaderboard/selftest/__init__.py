@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from leaderboard.selftest import damage, limits, names, processes
 from leaderboard.selftest.outcome import Outcome, Tick
-from leaderboard.tables import inert
+from leaderboard.text import inert
 
 EXAMPLES = """\
   python -m leaderboard selftest           briefly, half a minute

@@ -100,17 +100,17 @@ def killed_writing(scratch: Path, times: int, seed: int, tick: Tick) -> Outcome:
     return Outcome("kill -9 while submitting", times, "nothing lost or in part, the next one kept", tuple(lost))
 
 
-def killed_command(
-    scratch: Path, name: str, times: int, seed: int, tick: Tick, part: Callable[[Path], list[str]] = halves
-) -> Outcome:
+def killed_command(scratch: Path, name: str, times: int, seed: int, tick: Tick) -> Outcome:
     """kill -9 at random moments of a command that makes `out` from `source`, over an `out` made from less.
 
-    `part` says what of `out` is there in part. Run again, the command comes to what it comes to undisturbed.
+    A merge leaves whole submissions; what others make is the old or the new. Run again, the command comes to what it
+    comes to undisturbed.
     """
     moments, lost = random.Random(seed), []
     small, source = (boards_for(scratch, name, number) for number in (2, 12))
     old, whole = scratch / f"{name} old", scratch / f"{name} whole"
     arguments = COMMANDS[name]
+    old.mkdir()
     _finish(name, arguments(small, old))
     shutil.copytree(old, whole)
     begun = time.time()
@@ -123,7 +123,10 @@ def killed_command(
             time.sleep(moments.uniform(0, seconds))
             process.kill()
             process.communicate()
-        lost += part(out)
+        lost += halves(out)
+        seen = {path: data for path, data in tree(out).items() if not path.endswith(".tmp")}
+        if name != "merge" and seen not in (tree(old), tree(whole)):
+            lost.append("neither the old nor the new was there")
         with impatient():
             _finish(name, arguments(source, out))
         lost += left_over(out)
@@ -135,6 +138,7 @@ def killed_command(
 
 
 COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
+    "export": lambda source, out: ["csv", "--leaderboard", source, "--out", out / "board.csv"],
     "merge": lambda source, out: [source, "--into", out],
     "html": lambda source, out: ["--leaderboard", source, "--out", out],
 }

@@ -14,6 +14,8 @@ from leaderboard.bands import PROTOCOLS, QUALITY_TIERS
 from leaderboard.codes import KINDS, catalogue
 from leaderboard.events import EVENTS, LEAST_TIER, standings
 from leaderboard.flags import flags
+from leaderboard.history import best_so_far
+from leaderboard.pareto import frontier
 from leaderboard.ranking import Board, boards
 from leaderboard.schema import Submission
 from leaderboard.site import details, pareto, progress, views
@@ -108,7 +110,8 @@ def _pages(
             one = entry.submission
             if one.submission_id in with_page:
                 values = details.values_of(entry, table, records)
-                values |= {"codes": codes, "remarks": remarks.get(one.submission_id, ())}
+                better = f"submissions/{entry.behind}.html" if entry.behind in with_page else None
+                values |= {"codes": codes, "remarks": remarks.get(one.submission_id, ()), "better": better}
                 yield views.page_of(one), render(templates, "submission.html", "../", **values, **common)
 
 
@@ -132,7 +135,7 @@ def _frontiers(everyone: Sequence[Submission], with_page: set[str]) -> list[Plot
     timed = [one for one in everyone if one.derived.score is not None and one.derived.latency_us_p90 is not None]
     for (model, policy, _), group in groupby(sorted(timed, key=_comparable), _comparable):
         members = list(group)
-        best = pareto.frontier(members)
+        best = frontier(members)
         chosen = sorted(members, key=lambda one: (one.submission_id not in best, -(one.derived.score or 0)))
         points = [
             pareto.Point(one, views.page_of(one) if one.submission_id in with_page else None, one.submission_id in best)
@@ -158,7 +161,7 @@ def _histories(ranked: Sequence[Board], with_page: set[str]) -> list[Plot]:
         told = f"Best score so far of each submitter over time, {title}"
         svg = progress.plot(members, slug, told, hrefs, (min(dates), max(dates)))
         if svg:
-            best = [(steps[-1], len(steps)) for steps in progress.best_so_far(members).values()]
+            best = [(steps[-1], len(steps)) for steps in best_so_far(members).values()]
             best.sort(key=lambda row: -(row[0].derived.score or 0))
             plots.append(Plot(slug, title, svg, tuple(best), 0))
     return plots

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from leaderboard.columns import quality_text
 from leaderboard.ranking import Entry
 from leaderboard.schema import Measured, Submission
 from leaderboard.site import times
-from leaderboard.site.views import Records, Table, quality_text, ratio_text, row_of
+from leaderboard.site.views import Records, Table, ratio_text, row_of
+from leaderboard.standing import Standing
 from leaderboard.store import path_of
-from leaderboard.tables import fixed, inert, significant
+from leaderboard.text import fixed, inert, significant
 
 
 def values_of(entry: Entry, table: Table, records: Records) -> dict[str, Any]:
@@ -70,9 +72,17 @@ def stages_of(one: Submission) -> tuple[StageRow, ...]:
                 size_width=(stage.bytes or 0) / largest,
             )
         )
-    rows.append(StageRow("as submitted", "five processes", f"{ratio_text(one, one.derived.ratio)}×", quality_text(one),
-                         f"{one.candidate.bytes_stored:,}", one.derived.ratio / longest,
-                         one.candidate.bytes_stored / largest))  # fmt: skip
+    rows.append(
+        StageRow(
+            name="as submitted",
+            note=f"{len(one.raw.workers)} processes",
+            ratio=f"{ratio_text(one, one.derived.ratio)}×",
+            quality=quality_text(Standing.of(one)),
+            size=f"{one.candidate.bytes_stored:,}",
+            ratio_width=one.derived.ratio / longest,
+            size_width=one.candidate.bytes_stored / largest,
+        )
+    )
     return tuple(rows)
 
 

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from leaderboard.site.times import duration
-from leaderboard.tables import fixed, inert, significant
+from leaderboard.text import fixed, inert, significant
 
 HERE = Path(__file__).parent
 STATIC = ("style.css", "site.js")
@@ -25,6 +25,11 @@ def said(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
+def measured(value: object) -> str:
+    """A figure in five digits, anything else as it is."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
 def three(value: float) -> str:
     """Three significant figures."""
     return fixed(value, significant(value))
@@ -39,7 +44,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"foreign": foreign, "said": said, "inert": inert, "duration": duration, "three": three}
+    found.filters |= {"foreign": foreign, "inert": inert, "said": said}
+    found.filters |= {"duration": duration, "three": three, "measured": measured}
     return found
 
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from leaderboard.schema import Submission
 from leaderboard.site.svg import css, drawing, markup, quiet
 from leaderboard.site.times import duration, log_times
-from leaderboard.tables import inert
+from leaderboard.text import inert
 
 NAME_WIDTH = 18
 LABELLED = 12  # points whose submitter is written beside them
@@ -145,20 +145,3 @@ def size_text(size: float) -> str:
     """Bytes in three figures and less."""
     factor, unit = next((factor, unit) for limit, factor, unit in SIZES if size < limit)
     return f"{size / factor:.3g} {unit}"
-
-
-def frontier(members: Sequence[Submission]) -> set[str]:
-    """The ids of those that no other beats: at least as quick, as right and as small, and better in one of these."""
-
-    def costs(one: Submission) -> tuple[float, float, int]:
-        quality = one.quality.value if one.task.higher_is_better else -one.quality.value
-        return (one.derived.latency_us_p90 or math.inf, -quality, one.candidate.bytes_stored)
-
-    every = {one.submission_id: costs(one) for one in members}
-    points = np.array(list(every.values()))
-    kept = set()
-    for name, point in zip(every, points):
-        beaten = (points <= point).all(axis=1) & (points < point).any(axis=1)
-        if not beaten.any():
-            kept.add(name)
-    return kept

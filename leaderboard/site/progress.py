@@ -8,22 +8,13 @@ from markupsafe import Markup
 from matplotlib.dates import AutoDateLocator, date2num, num2date
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from leaderboard.history import best_so_far
 from leaderboard.schema import TIME_FORMAT, Submission
 from leaderboard.site.svg import MARKERS, SERIES, css, drawing, markup, quiet
-from leaderboard.tables import inert
+from leaderboard.text import inert
 
 NAME_WIDTH = 18
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-def best_so_far(submissions: Sequence[Submission]) -> dict[str, list[Submission]]:
-    """For each submitter's id, their submissions that were better than all of theirs before, in order of time."""
-    found: dict[str, list[Submission]] = {}
-    for one in sorted(submissions, key=lambda one: (one.created_utc, one.submission_id)):
-        steps = found.setdefault(one.submitter.id, [])
-        if one.derived.score is not None and (not steps or one.derived.score > (steps[-1].derived.score or 0)):
-            steps.append(one)
-    return {name: steps for name, steps in found.items() if steps}
 
 
 def plot(

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from leaderboard.derive import log_ratios
 from leaderboard.schema import Submission
 from leaderboard.site.svg import css, drawing, markup, quiet
-from leaderboard.tables import fixed, significant
+from leaderboard.text import fixed, significant
 
 BINS = 60
 UNITS = ((1.0, 1e3, "ns"), (1e3, 1.0, "µs"), (1e6, 1e-3, "ms"), (math.inf, 1e-6, "s"))
@@ -42,15 +42,25 @@ def log_times(axes: Axes, low_us: float, high_us: float) -> None:
 
 
 def round_marks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers within a range, `most` of them or fewer: the finest of several divisions of a decade that fits."""
+    """Round numbers within a range, `most` of them or fewer and none too near to another on a logarithmic axis.
+
+    Of several divisions of a decade the finest that fits.
+    """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    inside: list[float] = []
-    for steps in DIVISIONS:
-        marks = [step / 100 * 10.0**decade for decade in decades for step in steps]
-        inside = [mark for mark in marks if low <= mark <= high]
-        if len(inside) <= most:
-            return inside
-    return inside[:: -(-len(inside) // most)]
+    every = ([step / 100 * 10.0**decade for decade in decades for step in steps] for steps in DIVISIONS)
+    inside = next(
+        ([mark for mark in marks if low <= mark <= high] for marks in every if _count(marks, low, high) <= most),
+        [10.0**decade for decade in decades][:: -(-len(decades) // most)],
+    )
+    kept: list[float] = []
+    for mark in inside:
+        if not kept or math.log(mark / kept[-1]) > math.log(high / low) / (2 * most):
+            kept.append(mark)
+    return kept
+
+
+def _count(marks: Sequence[float], low: float, high: float) -> int:
+    return sum(low <= mark <= high for mark in marks)
 
 
 def plain_duration(time_us: float) -> str:

@@ -7,11 +7,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from leaderboard.columns import place_of, quality_text
 from leaderboard.events import Event, Place
 from leaderboard.ranking import Board, Entry, Group
 from leaderboard.schema import Submission
 from leaderboard.site.times import duration
-from leaderboard.tables import fixed, inert, ratio_decimals, significant
+from leaderboard.standing import Standing
+from leaderboard.text import fixed, inert, ratio_decimals, significant
+from leaderboard.trust import trust_in
 from leaderboard.verification import Verification
 
 Records = Mapping[str, Sequence[Verification]]  # by submission id
@@ -41,11 +44,12 @@ class Row(NamedTuple):
     quality: Cell
     counted: str
     size: Cell
+    attempts: int
     status: str
     trust: str
 
 
-class Standing(NamedTuple):
+class EventRow(NamedTuple):
     """A submitter's place in an event. `parts` are the submissions that count, with their pages."""
 
     place: Cell
@@ -63,11 +67,11 @@ class EventTable(NamedTuple):
     name: str
     league: str
     formula: str
-    rows: tuple[Standing, ...]
+    rows: tuple[EventRow, ...]
 
 
 class Table(NamedTuple):
-    """A board. `more` is the page with all `total` rows, where `rows` are only the first."""
+    """A board on which `placed` submitters have a place. `more` is the page with all its rows, if `rows` are fewer."""
 
     slug: str
     group: Group
@@ -75,6 +79,7 @@ class Table(NamedTuple):
     version: str
     rows: tuple[Row, ...]
     total: int
+    placed: int
     more: str | None
 
 
@@ -98,15 +103,15 @@ def event_of(event: Event, records: Records, pages: set[str]) -> EventTable:
         name=event.name,
         league=f"{event.division}, {threads_of(event.thread_policy)}",
         formula=", ".join(weights) if len(weights) > 1 else next(iter(event.weights)),
-        rows=tuple(_standing(place, records, pages) for place in event.places),
+        rows=tuple(_event_row(place, records, pages) for place in event.places),
     )
 
 
-def _standing(place: Place, records: Records, pages: set[str]) -> Standing:
+def _event_row(place: Place, records: Records, pages: set[str]) -> EventRow:
     decimals = min(significant(place.score), significant((place.most - place.score) / 2 or 1e-9, 1))
     trusts = {trust_of(one, records) for one in place.counted}
-    return Standing(
-        place=Cell(f"{place.rank}{'=' if place.tied else ''}", place.rank),
+    return EventRow(
+        place=Cell(place_of(place.rank, place.tied), place.rank),
         name=place.submitter,
         score=Cell(f"{fixed(place.score, decimals)}×", place.score),
         trust=trusts.pop() if len(trusts) == 1 else "refuted" if "refuted" in trusts else "claimed",
@@ -134,7 +139,7 @@ def board_title(group: Group) -> str:
 
 
 def status_of(submission: Submission) -> str:
-    """valid, invalid, or practice, which is invalid for that reason alone."""
+    """valid, invalid, or practice, which is never ranked whatever else is said about it."""
     invalid = [reason.code for reason in submission.validity.reasons if reason.severity == "invalid"]
     if not invalid:
         return "valid"
@@ -143,8 +148,7 @@ def status_of(submission: Submission) -> str:
 
 def trust_of(submission: Submission, records: Records) -> str:
     """verified, refuted where no replay agrees, or claimed: nobody has replayed it."""
-    results = [record.result for record in records.get(submission.submission_id, ())]
-    return "claimed" if not results else "verified" if "PASS" in results else "refuted"
+    return trust_in(records.get(submission.submission_id, ())).word
 
 
 def ratio_text(submission: Submission, value: float) -> str:
@@ -152,38 +156,29 @@ def ratio_text(submission: Submission, value: float) -> str:
     return fixed(value, ratio_decimals(submission.derived))
 
 
-def share_text(submission: Submission) -> str:
+def share_text(row: Standing) -> str:
     """Percent where answers are counted, else the metric."""
-    quality = submission.quality
-    return quality_text(submission) if quality.opt_correct is None else f"{100 * quality.value:.4g} %"
-
-
-def quality_text(submission: Submission) -> str:
-    """"354/360" where answers are counted, else the metric."""
-    quality = submission.quality
-    if quality.opt_correct is None:
-        return fixed(quality.value, significant(quality.value, 5))
-    return f"{quality.opt_correct:,}/{quality.n:,}"
+    return quality_text(row) if row.correct is None else f"{100 * row.quality:.4g} %"
 
 
 def row_of(entry: Entry, records: Records, has_page: bool) -> Row:
     """A line of a board."""
     one, derived = entry.submission, entry.submission.derived
-    place = "–" if entry.rank is None else f"{entry.rank}{'=' if entry.tied else ''}"
     low, high = ratio_text(one, derived.ratio_lo), ratio_text(one, derived.ratio_hi)
     p90, quality = derived.latency_us_p90, one.quality
     return Row(
         submission=one,
-        place=Cell(place, entry.rank),
+        place=Cell(place_of(entry.rank, entry.tied), entry.rank),
         href=page_of(one) if has_page else None,
         score=Cell("–" if derived.score is None else f"{low}×", derived.score),
         ratio=f"{ratio_text(one, derived.ratio)}×",
         interval=f"{low} to {high}",
         most=f"≤ {high}",
         latency=Cell("–" if p90 is None else duration(p90), p90),
-        quality=Cell(share_text(one), quality.value if one.task.higher_is_better else -quality.value),
-        counted="" if quality.opt_correct is None else quality_text(one),
+        quality=Cell(share_text(entry.standing), quality.value if one.task.higher_is_better else -quality.value),
+        counted="" if quality.opt_correct is None else quality_text(entry.standing),
         size=Cell(f"{one.candidate.bytes_stored:,}", one.candidate.bytes_stored),
+        attempts=entry.attempts,
         status=status_of(one),
         trust=trust_of(one, records),
     )
@@ -199,5 +194,6 @@ def table_of(board: Board, records: Records, pages: set[str], most: int | None) 
         version=inert(board.group.benchmark_version, VERSION_WIDTH),
         rows=tuple(row_of(entry, records, entry.submission.submission_id in pages) for entry in entries),
         total=len(board.entries),
+        placed=sum(entry.rank is not None for entry in board.entries),
         more=f"boards/{slug}.html" if len(entries) < len(board.entries) else None,
     )

@@ -10,7 +10,7 @@ import pytest
 
 import leaderboard
 from leaderboard import __main__ as command
-from leaderboard import write
+from leaderboard import show, write
 
 ROOT = Path(leaderboard.__file__).parents[1]
 
@@ -29,7 +29,9 @@ def run(board, *arguments):
 def test_every_board_is_printed(board, capsys):
     assert run(board) == 0
     shown = capsys.readouterr().out
-    assert shown.index("cnn, closed division") < shown.index("Ada") < shown.index("Bob") < shown.index("mlp, closed")
+    assert shown.startswith("All-round, closed division, t1")
+    boards = shown[shown.index("cnn, closed division") :]
+    assert boards.index("Ada") < boards.index("Bob") < boards.index("mlp, closed") < boards.index("Cyd")
 
 
 def test_one_model_by_another_order(board, capsys):
@@ -66,13 +68,15 @@ def test_an_empty_leaderboard_explains_the_first_entry(tmp_path, capsys):
 
 def test_a_division_without_entries_says_which_have_some(board, capsys):
     assert run(board, "--division", "open") == 0
-    assert capsys.readouterr().out == "No such submission in the open division; there are some in closed.\n"
+    assert capsys.readouterr().out == (
+        "No such submission; there are some for cnn closed t1, mlp closed t1.\n"
+    )
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--model", "resnet"], "unknown model 'resnet': there are submissions for cnn, mlp"),
     (["--model", "\x1b[2J"], r"unknown model '\x1b[2J'"),
-    (["--by", "beauty"], "choose from 'score', 'latency', 'size', 'accuracy'"),
+    (["--by", "beauty"], "choose from 'score', 'latency', 'size', 'accuracy', 'throughput'"),
     (["--division", "expert"], "choose from 'closed', 'open', 'practice'"),
     (["--modle", "cnn"], "unrecognized arguments: --modle"),
 ])  # fmt: skip
@@ -94,7 +98,7 @@ def test_ctrl_c_ends_with_130(board, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "load_all", interrupted)
+    monkeypatch.setattr(show, "list_all", interrupted)
     assert run(board) == 130
 
 

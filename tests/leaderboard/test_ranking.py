@@ -1,13 +1,16 @@
 """Order: tie groups against the leader, total order, and only equals side by side."""
 
 import random
+from itertools import combinations
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leaderboard import boards
-from leaderboard.ranking import rank
+from leaderboard.ranking import By, rank
+from tests.leaderboard.rows import fields, row
 
 
 def places(entries):
@@ -100,3 +103,48 @@ def test_the_order_of_reading_does_not_matter(entry, shapes):
         ranks = [one.rank for one in board.entries]
         assert ranks == sorted(ranks)
         assert all(ranks.index(place) + 1 == place for place in ranks)
+
+
+def test_everybody_takes_one_place_with_their_best_and_the_rest_says_behind_what(entry):
+    best, worse, bob = entry("Ada", 9.0, 0.01), entry("Ada", 8.0, 0.01), entry("Bob", 3.0, 0.01)
+    entries = rank([worse, bob, best])
+    assert places(entries) == [("Ada", 1, False), ("Bob", 2, False), ("Ada", None, False)]
+    assert [(one.attempts, one.behind) for one in entries] == [(2, None), (1, None), (2, best.submission_id)]
+
+
+def test_attempts_are_counted_over_all_tiers_and_with_the_invalid(entry):
+    better = {"quality.opt_correct": 356, "quality.opt_only": 3, "quality.value": 356 / 360}
+    field = [
+        entry("Ada", 4.0, 0.01, division="open"),
+        entry("Ada", 4.0, 0.01, division="open", **better),
+        entry("Ada", 4.0, 0.01, division="open", **{"raw.workers.0.steady": False}),
+        entry("Ada", 4.0, 0.01),
+    ]
+    assert [{one.attempts for one in board.entries} for board in boards(field)] == [{1}, {3}, {3}]
+
+
+def test_throughput_and_latency_that_cannot_be_told_apart_share_a_rank():
+    field = [row(1, "A", 4.0, 0.02), row(2, "B", 3.95, 0.02), row(3, "C", 3.0, 0.02)]
+    (board,) = boards(field, "throughput")
+    assert [(one.standing.submitter, one.rank) for one in board.entries] == [("A", 1), ("B", 1), ("C", 3)]
+    timed = [one._replace(latency_us_p90=p90) for one, p90 in zip(field, (50.0, 51.0, 60.0))]
+    (board,) = boards(timed, "latency")
+    assert [(one.standing.submitter, one.rank) for one in board.entries] == [("A", 1), ("B", 1), ("C", 3)]
+
+
+@given(fields(), st.sampled_from(get_args(By)))
+def test_a_rival_who_comes_or_goes_lets_nobody_overtake_another(field, by):
+    """Ranks may become shared or apart with a new leader, but never change sides."""
+    rival = [one for one in field if one.submitter == "Dan"]
+    with_rival, without = ranks(field, by), ranks([one for one in field if one not in rival], by)
+    for board, before in without.items():
+        after = with_rival[board]
+        for one, other in combinations(before, 2):
+            assert (before[one] - before[other]) * (after[one] - after[other]) >= 0
+
+
+def ranks(field, by):
+    return {
+        board.group: {one.standing.submitter: one.rank for one in board.entries if one.rank is not None}
+        for board in boards(field, by)
+    }

@@ -51,8 +51,9 @@ def test_kill_9_while_writing_loses_nothing(tmp_path):
     assert processes.killed_writing(tmp_path, 5, 1, tick).lost == ()
 
 
-def test_kill_9_while_merging_leaves_nothing_in_part(tmp_path):
-    assert processes.killed_command(tmp_path, "merge", 4, 1, tick).lost == ()
+@pytest.mark.parametrize("name", ["merge", "export"])
+def test_kill_9_while_a_command_writes_leaves_nothing_in_part(tmp_path, name):
+    assert processes.killed_command(tmp_path, name, 4, 1, tick).lost == ()
 
 
 def test_a_full_disk_is_explained_and_leaves_nothing(tmp_path):

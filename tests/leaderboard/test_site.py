@@ -1,10 +1,12 @@
 """The leaderboard as pages, without a browser: links, names that mean harm, the same bytes, a folder never half."""
 
+import math
 import os
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -252,11 +254,14 @@ def test_drawings_take_colours_and_letters_from_the_page(few):
     assert "#fe" not in drawn and "font-family" not in drawn and "DejaVu" not in drawn
 
 
-@pytest.mark.parametrize("low, high", [(1.0, 1.2), (3.0, 10.0), (0.5, 40.0), (1.0, 1e6), (61.3, 61.9), (2.2, 2.9)])
+@pytest.mark.parametrize(
+    "low, high", [(1.0, 1.2), (3.0, 10.0), (0.5, 40.0), (1.0, 1e6), (61.3, 61.9), (2.2, 2.9), (9.4, 23.0)]
+)
 def test_an_axis_of_times_has_a_few_round_labels(low, high):
     marks = times.round_marks(low, high)
     assert 1 <= len(marks) <= 6 and all(low <= mark <= high for mark in marks)
     assert len({times.plain_duration(mark) for mark in marks}) == len(marks)
+    assert all(math.log(b / a) > math.log(high / low) / 12 for a, b in pairwise(marks))  # labels have room
 
 
 def test_times_have_the_unit_that_suits_them():

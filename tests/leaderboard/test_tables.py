@@ -1,15 +1,25 @@
 """What is seen: golden text, digits, and hostile names."""
 
+import re
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard import boards, row
+from leaderboard import row
+from leaderboard.grid import grid, width_of
 from leaderboard.schema import Derived
+from leaderboard.standing import Standing
 from leaderboard.store import Problem
-from leaderboard.tables import document, fixed, inert, problems_text, ratio_decimals, significant, text
+from leaderboard.tables import problems_text, text
+from leaderboard.text import fixed, inert, listed, ratio_decimals, significant
+from leaderboard.trust import Trust
+from leaderboard.view import view_of
+
+
+def viewed(submissions, trusts=None, **options):
+    return view_of(map(Standing.of, submissions), trusts or {}, **options)
 
 
 def test_the_boards_as_golden_text(entry, golden):
@@ -21,15 +31,43 @@ def test_the_boards_as_golden_text(entry, golden):
         entry("Eve", 3.0, 0.01, model="mlp", division="practice"),
         entry("Fay", 1.0, 0.01, division="open"),
     ]
-    problems = [Problem("x/broken.json", "NOT_JSON", "broken or truncated: Expecting value")]
-    golden("boards", f"{text(boards(field))}\n\n{problems_text(problems)}\n")
+    field.append(entry("Ada", 3.5, 0.02))
+    trusts = {
+        field[0].submission_id: Trust("verified", 3.951, 3.9, 4.0, ("lab",)),
+        field[2].submission_id: Trust("refuted", verifiers=("lab",)),
+    }
+    view = viewed(field, trusts)
+    problems = problems_text([Problem("x/broken.json", "NOT_JSON", "broken or truncated: Expecting value")])
+    golden("boards", "\n\n\n".join([text(view, most=2), text(view, is_wide=True), problems]) + "\n")
+
+
+def test_a_table_fits_100_columns_whatever_is_on_it(entry, generating):
+    long = {"submitter.display_name": "李" * 100, "candidate.bytes_stored": 10**9}
+    field = [
+        entry("Ada", 123456.0, 0.2, **long, **{"raw.workers.0.wall_ns": 1}),
+        entry("Bob", 4e5, 0.1, **long, **generating),
+        entry("Cyd", 1e-4, 0.0, **long),
+    ]
+    for most in (None, 1, 5):
+        assert max(map(width_of, text(viewed(field), most=most).splitlines())) <= 100
+
+
+def test_columns_line_up_beside_letters_of_two_places_and_of_none():
+    shown = grid([["李雷", "1"], ["e\u0301", "10"]], ["name", "n"], left=["name"])
+    assert shown.splitlines() == ["name   n", "----  --", "李雷   1", "e\u0301     10"]
+    assert {width_of(line) for line in shown.splitlines()} == {8}
+
+
+def test_of_many_the_first_are_named_and_the_rest_counted():
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed(["a"] * 1002, 2) == "a, a and 1,000 more"
 
 
 def test_boards_of_token_by_token_answers_show_their_times(entry, generating):
     shown = row(entry("Ada", 4.0, 0.01, **generating, model="transformer"))
-    header, _, cells = shown.splitlines()[-3:]
-    assert "p90 us    first ms    tokens/s" in header
-    assert cells.split()[7:9] == ["0.130", "47,600"]
+    header, _, cells = (line.strip() for line in shown.splitlines()[-3:])
+    by_name = dict(zip(re.split(r" {2,}", header), re.split(r" {2,}", cells)))
+    assert (by_name["first ms"], by_name["tokens/s"]) == ("0.130", "47,600")
     assert "tokens/s" not in row(entry("Ada", 4.0, 0.01))
 
 
@@ -99,21 +137,7 @@ def test_marks_piled_onto_a_letter_are_cut():
 def test_a_hostile_name_takes_one_line_of_the_table(entry):
     plain = entry("Ada", 4.0, 0.01)
     hostile = entry("x", 4.0, 0.01, **{"submitter.display_name": "A\n\x1b[2J\u202e" + "x" * 190})
-    shown = text(boards([plain, hostile]))
+    shown = text(viewed([plain, hostile], wanted_event=lambda event: False))
     assert len(shown.splitlines()) == 6
-    assert "A\\n\\x1b[2J\\u202exxxxxxx…" in shown
+    assert "A\\n\\x1b[2J\\u202ex… " in shown
     assert "\x1b" not in problems_text([Problem("\x1b]0;x\x07.json", "SCHEMA", "\x1b[1m: Extra inputs")])
-
-
-def test_the_document_is_unrounded_and_complete(entry):
-    submission = entry("Ada", 4.0213, 0.02)
-    (board,) = document(boards([submission]), [])["boards"]
-    (only,) = board["entries"]
-    assert only["ratio"] == submission.derived.ratio
-    assert (board["model"], board["by"], only["rank"], only["status"], only["bytes"]) == (
-        "cnn",
-        "score",
-        1,
-        "VALID",
-        8000,
-    )

@@ -8,7 +8,7 @@ import pytest
 
 from leaderboard import Blas, Env, Timer, cautions
 from leaderboard.rules import code_of
-from mlperf import cgroup, checkup, doctor, environment, process
+from mlperf import cgroup, checkup, doctor, environment, process, sandbox
 from mlperf.__main__ import main
 from mlperf.checkup import Check, Machine
 from profiler import machine
@@ -93,9 +93,13 @@ def test_what_each_check_says(check, status, found, stands):
 
 
 def test_bubblewrap_matters_to_verify_alone(monkeypatch):
-    monkeypatch.setattr(checkup.shutil, "which", lambda name: None)
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    sandbox.bubblewrap.cache_clear()
     check = checkup.bubblewrap()
-    assert (check.status, check.stands) == ("warn", False) and "apt install bubblewrap" in check.remedy
+    assert (check.status, check.stands) == ("warn", False)
+    assert check.means == "verify refuses to replay others' entries: bubblewrap (bwrap) is not installed"
+    assert "install Debian's package `bubblewrap`" in check.remedy
+    sandbox.bubblewrap.cache_clear()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")

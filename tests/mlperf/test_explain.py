@@ -45,7 +45,6 @@ def all_raised():
 def test_every_code_that_is_raised_is_in_the_catalogue_and_no_other():
     found, known = all_raised(), set(codes.catalogue())
     assert found - known == set(), "add them to leaderboard/codes.py"
-    found |= {"LIMIT_EXCEEDED"}  # comes with the sandbox
     assert known - found == set(), "nobody raises them"
 
 

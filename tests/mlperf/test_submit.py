@@ -14,7 +14,7 @@ import pytest
 from leaderboard import StoreError, load_all
 from mlperf import submit
 from mlperf.__main__ import main
-from mlperf.process import WorkerError
+from mlperf.process import Refused, WorkerError
 from tests.mlperf.disturbed import DISTURBED
 
 ROOT = Path(submit.__file__).parents[1]
@@ -179,6 +179,7 @@ def test_a_place_that_cannot_be_written_is_found_before_measuring(tmp_path, caps
         (KeyboardInterrupt(), 130),
         (WorkerError("worker 0 ended without a result"), 1),
         (StoreError("no space left"), 1),
+        (Refused("OUTPUT_TYPE", "the entry answered with str"), 1),
         (FileNotFoundError("there is no such weights file"), 1),
     ],
 )
@@ -188,4 +189,8 @@ def test_exit_codes_of_runs_that_end_early(error, code, monkeypatch, capsys):
 
     monkeypatch.setattr(submit, "run", fail)
     assert main(["submit", "--model", "mlp"]) == code
-    assert "mlperf: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "mlperf: " in said
+    assert ("OUTPUT_TYPE: the entry answered with str\n(python -m mlperf explain OUTPUT_TYPE)" in said) == (
+        isinstance(error, Refused)
+    )

@@ -106,3 +106,10 @@ def test_the_version_follows_the_definition():
 def test_unknown_task():
     with pytest.raises(UnknownTask, match="unknown model 'resnet'; known: perceptron, xor, mlp, cnn, transformer"):
         find("resnet")
+
+
+def test_results_judged_by_other_rules_are_another_benchmark(monkeypatch):
+    task = tasks.find("cnn")
+    before = task.version
+    monkeypatch.setattr(tasks, "RULES_VERSION", tasks.RULES_VERSION + 1)
+    assert task.version != before
