@@ -62,7 +62,7 @@ def remade(
             check, read = by_entry(subject, sandboxed)
         except Refused as refused:
             code = CODE if refused.code == "ENTRY" else refused.code  # it was made once, so why not again?
-            yield outcome(code, [str(refused)], MADE_AGAIN)
+            yield outcome(code, [str(refused).splitlines()[-1][:500]], MADE_AGAIN)
             return
         yield outcome("CALIBRATION_LEAK", read, "no file of the test data opened while it is built")
     yield check if check.passed or same_machine else check.model_copy(update={"passed": None})
