@@ -70,11 +70,20 @@ def of_entry(task: Task, source: Source, folder: Path, threads: int, sandboxed: 
         "mlperf.entry:build", job, threads=threads, name="the entry's build", limits=BUILDING, folder=private,
         sandbox=locked_up([folder], data) if sandboxed else None,
     )  # fmt: skip
+    for name in (context.FOLDER, CANDIDATE, *map(context.file_of, facts["kept"])):
+        require_plain(private, name)
     for name in (context.FOLDER, CANDIDATE):
         if (private / name).exists():
             (private / name).rename(folder / name)
     shutil.rmtree(private)
     return contestant(task, source, folder, threads, given, facts)
+
+
+def require_plain(folder: Path, name: str) -> None:
+    """Refused for a link or a special file, which might lead to what is none of the entry's."""
+    path = folder / name
+    if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+        raise process.Refused("ENTRY", f"{name} is no plain file or folder; keep things by `context.once`")
 
 
 def contestant(
@@ -85,7 +94,7 @@ def contestant(
     What the context's stages made is as large as its file; of anything else all that it keeps counts, or the reference
     where it keeps nothing. The source counts, too.
     """
-    kept = {f"{context.FOLDER}/{name}.safetensors" for name in facts["kept"]}
+    kept = set(map(context.file_of, facts["kept"]))
     files = {path: (folder / path).read_bytes() for path in kept}
     weights_bytes = sum(map(len, files.values())) or task.checkpoint.stat().st_size
     if facts["model_sha256"] is not None:

@@ -69,6 +69,13 @@ class Optimised:
 Network = Layer | Optimised
 
 
+def file_of(name: str) -> str:
+    """Where something kept by a name lies beside a submission. Raises EntryError for a name that is no plain one."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,59}", name):
+        raise EntryError(f"context: {name!r} is no name to keep something by; use letters, digits, - and _")
+    return f"{FOLDER}/{name}.safetensors"
+
+
 class Kept:
     """The files that an entry keeps, one a name: made while it is built, read wherever it runs again."""
 
@@ -78,12 +85,10 @@ class Kept:
 
     def file(self, name: str, make: Callable[[Path], object]) -> Path:
         """The file of this name, made by `make(path)` while the entry is built. Raises EntryError."""
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,59}", name):
-            raise EntryError(f"context: {name!r} is no name to keep something by; use letters, digits, - and _")
+        path = self.folder / Path(file_of(name)).name
         if name in self.used:
             raise EntryError(f"context: two things are kept as {name!r}; give each a name of its own")
         self.used.append(name)
-        path = self.folder / f"{name}.safetensors"
         if self.building:
             self.folder.mkdir(parents=True, exist_ok=True)
             make(path)

@@ -1,8 +1,15 @@
 """A student's own entry in a worker: built once (`build`), then made again in every process that measures it (`pair`).
 
-Its code is foreign. Here it runs in the same process as the clock and the reference: what it could do there is found by
-audits, by the parent's own clock and by a replay, not prevented. Labels of the test part and the files of the data stay
-within its reach while it is measured; while it is built, test data are not handed to it, and looking for them is seen.
+Its code is foreign. What is protected, and what is not:
+
+- The machine, from mistakes: `submit` and `duel` run it within limits (`limits.py`), in processes that are killed with
+  all they started. It may read and write what you may: run nobody else's entry so. `verify` locks it up (`sandbox.py`).
+- The measurement, only in part: it runs in the same process as the clock and the reference. What it could do to them is
+  found by audits, by the parent's own clock and by a replay, not prevented. So nothing proves a figure but a replay by
+  somebody else, with a key that the student does not have.
+- The test part, only in part: while it is built it is given the training part alone, and is seen opening the files of
+  the data or making a drawn set (CALIBRATION_LEAK); not if another program opens them for it, or if it has them with
+  it. While it is measured, questions are in its process, and, where the metric needs them, what is right.
 """
 
 from __future__ import annotations

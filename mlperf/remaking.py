@@ -47,9 +47,7 @@ def states(task: Task, recipe: Recipe, threads: int, watch: Watch = unwatched) -
         yield variant.state(state, context)
 
 
-def remade(
-    subject: Subject, same_machine: bool, sandboxed: bool = False, watch: Watch = unwatched
-) -> Iterator[Check]:
+def remade(subject: Subject, same_machine: bool, sandboxed: bool = False, watch: Watch = unwatched) -> Iterator[Check]:
     """RETRAINING_MISMATCH if another candidate comes out than the one submitted: other weights, form, or figures.
 
     Other processors round differently, so there a difference is told and not judged. Building an entry again may break

@@ -12,7 +12,7 @@ from mlperf import building, limits, source, submission, tasks
 from mlperf.__main__ import main
 from mlperf.harness import PRACTICE
 from mlperf.process import Refused
-from mlperf.submission import ask_workers, write_samples
+from mlperf.submission import Conditions, ask_workers, write_samples
 from mlperf.terminal import compile_all
 
 
@@ -39,7 +39,7 @@ def measured(contestant, tmp_path, model="perceptron"):
     samples = write_samples(tmp_path / "samples.npz", task, task.data.x_test, task.data.y_test)
     effort = replace(PRACTICE, workers=1, pairs=1, queries=0)
     seeds = Seeds(data=0, order=1, schedule=2, audit=None)
-    return ask_workers(contestant.making, samples, effort, 1, seeds, lambda: None)
+    return ask_workers(contestant.making, samples, Conditions(effort, 1, seeds), lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_is_wrong_is_said_with_the_lines_of_the_entry_alone(built, text, co
 
 
 def test_an_entry_without_end_is_ended(built):
-    with pytest.raises(Refused, match=r"the limit of seconds: .* used, 3 allowed") as refused:
+    with pytest.raises(Refused, match=r"the limit seconds: .* used, 3.0 s allowed") as refused:
         built(optimize("while True:\n    pass"), seconds=3)
     assert refused.value.code == "LIMIT_EXCEEDED"
 
@@ -76,6 +76,20 @@ def test_an_entry_without_end_is_ended(built):
 def test_an_entry_that_leaves_does_not_pass_for_one_that_answers(built):
     with pytest.raises(RuntimeError, match=r"the entry's build ended without a result \(exit code 0\)"):
         built(optimize("os._exit(0)", "import os"))
+
+
+@pytest.mark.parametrize("what", ["weights/a.safetensors", "weights"])
+def test_links_among_what_is_kept_are_not_followed(built, tmp_path, what):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "a.safetensors").write_text("not yours")
+    target = tmp_path / "secret" / ("a.safetensors" if what != "weights" else "")
+    text = optimize(
+        f"context.once('a', lambda: np.ones(1))\nshutil.move({what!r}, 'moved')\nos.symlink({str(target)!r}, {what!r})\n"
+        "return context.eager(model)",
+        "import os\nimport shutil\n\nimport numpy as np",
+    )
+    with pytest.raises(Refused, match=f"{what} is no plain file or folder; keep things by `context.once`"):
+        built(text)
 
 
 def test_files_of_the_test_data_are_seen_however_they_are_reached(built):

@@ -12,7 +12,7 @@ from leaderboard import Seeds, load_all
 from mlperf import building, source, tasks, template
 from mlperf.__main__ import main
 from mlperf.harness import PRACTICE
-from mlperf.submission import ask_workers, quality_of, write_samples
+from mlperf.submission import Conditions, ask_workers, quality_of, write_samples
 from mlperf.terminal import compile_all
 from tests.mlperf.disturbed import DISTURBED
 
@@ -54,7 +54,7 @@ def test_each_way_on_answers_right(number, tmp_path):
     made = building.of_entry(task, source.read(tmp_path / "mine.py"), folder, threads=1)
     samples = write_samples(tmp_path / "samples.npz", task, task.data.x_test, task.data.y_test)
     effort, seeds = replace(PRACTICE, workers=1, pairs=1, queries=0), Seeds(data=0, order=1, schedule=2, audit=None)
-    reports = ask_workers(made.making, samples, effort, 1, seeds, lambda: None)
+    reports = ask_workers(made.making, samples, Conditions(effort, 1, seeds), lambda: None)
     quality = quality_of(reports, task.metric, task.data.y_test)
     assert quality.opt_correct >= 0.98 * quality.ref_correct
     (worker,) = (report.worker for report in reports)
