@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("kernels", "tinytorch", "profiler", "mlperf", "leaderboard")
+HIDDEN = (ROOT / "leaderboard" / "submissions",)  # where a checkout keeps its leaderboard, within the package
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 # Of the rest of the system, what the loader, clocks and thread pools look up.
 LOOKED_UP = (
@@ -58,15 +59,33 @@ class Sandbox:
                 found += ["--ro-bind", path, path]
         for path in LOOKED_UP:
             found += ["--ro-bind-try", path, path]
-        for there in [*interpreter(), *(ROOT / name for name in OURS), *self.readable]:
-            found += ["--ro-bind", str(there.resolve()), str(there.absolute())]
+        for there in [*interpreter(), *(ROOT / name for name in OURS)]:
+            found += shown(there)
+        empty = [str(there) for there in HIDDEN if there.is_dir()]
+        for path in empty:
+            found += ["--tmpfs", path]
+        for there in self.readable:
+            found += shown(there)
         found += ["--bind", str(folder), str(folder)]
         for there in self.masked:
-            if there.is_dir():
-                found += ["--tmpfs", str(there.absolute()), "--remount-ro", str(there.absolute())]
+            real = there.resolve()
+            if real.is_dir():
+                empty.append(str(real))
+                found += ["--tmpfs", str(real)]
             else:
-                found += ["--ro-bind", "/dev/null", str(there.absolute())]
-        return [*found, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(folder), "--", *command]
+                found += ["--ro-bind", "/dev/null", str(real)]
+        for path in [*empty, "/dev", "/"]:
+            found += ["--remount-ro", path]
+        return [*found, "--chdir", str(folder), "--", *command]
+
+
+def shown(there: Path) -> list[str]:
+    """Options that show a file or folder to be read. There is one way to it, or a mask would not hide it: another name
+    becomes a link.
+    """
+    real, called = there.resolve(), there.absolute()
+    link = [] if called == real else ["--symlink", str(real), str(called)]
+    return ["--ro-bind", str(real), str(real), *link]
 
 
 def locked_up(readable: Sequence[Path], data: Iterable[str]) -> Sandbox:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from kernels import cache
+from leaderboard import default_directory
 from mlperf import attacked, sandbox, tree
 from mlperf.harness import Effort
 from mlperf.limits import ENTRY, Limits, folder_bytes
@@ -87,6 +88,35 @@ def test_the_sandbox_shows_the_system_and_little_else(tmp_path):
     masked = Sandbox([HERE, tmp_path / "data"], masked=[tmp_path / "data"])
     found = run("confined:sights", {"data": str(tmp_path / "data")}, limits=ENTRY, sandbox=masked)
     assert found["train"] is None and found["data"] == []
+
+
+@locked
+def test_a_mask_holds_by_whichever_name_a_file_is_called(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test").write_text("test")
+    (tmp_path / "alias").symlink_to("data")
+    (tmp_path / "data" / "train").symlink_to("test")
+    alias = tmp_path / "alias"
+    for masked in ([], [alias / "test"], [alias / "train"], [alias]):
+        for readable in ([alias], [alias, tmp_path / "data"]):
+            found = run(
+                "confined:sights", {"data": str(alias)}, limits=ENTRY, sandbox=Sandbox([HERE, *readable], masked)
+            )  # fmt: skip
+            assert (found["train"], found["test"]) == (("test", "test") if not masked else (None, None))
+
+
+@locked
+def test_the_leaderboard_of_a_checkout_is_hidden(monkeypatch):
+    """It lies within a package that workers import; here something that is surely there takes its place."""
+    assert sandbox.HIDDEN == (ROOT / "leaderboard" / "submissions",)
+    assert not (ROOT / "pyproject.toml").exists() or default_directory() in sandbox.HIDDEN
+    references = ROOT / "mlperf" / "references"
+    monkeypatch.setattr(sandbox, "HIDDEN", (references,))
+    found = run("confined:sights", {"data": str(references)}, limits=ENTRY, sandbox=Sandbox([HERE]))
+    assert list(references.iterdir()) and found["data"] == []
+    handed = next(references.iterdir())  # what a job is handed it sees, wherever that lies
+    found = run("confined:sights", {"data": str(references)}, limits=ENTRY, sandbox=Sandbox([HERE, handed]))
+    assert found["data"] == [handed.name]
 
 
 @linux
