@@ -6,7 +6,6 @@ that came with schema 1.2.0 ask every ranked run for these observations and do n
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import median
 
 from leaderboard.bands import (
     CLOCK_NS,
@@ -171,12 +170,16 @@ def _idle_shares(worker: Worker) -> Iterator[float]:
 
 @since("1.2.0")
 def reference_out_of_band(measured: Measured) -> Finding | None:
-    """The reference is as quick beside the candidate as alone, in a process that never saw the candidate."""
+    """The reference is as quick beside the candidate as alone, in a process that never saw the candidate.
+
+    By the least times of both: what disturbs a block only lengthens it, and what slows the reference does so in each.
+    """
     required = f"<= {REFERENCE_SLOWED} (the reference's time beside the candidate by its time alone)"
     alone = measured.raw.reference_alone
     if alone is None:
         return audit_missing(measured, required)
-    slowed = query_ns(measured, "ref") * alone.inner / median(alone.block_ns)
+    least = min(block_ns / worker.inner_ref for worker in measured.raw.workers for block_ns in worker.ref_block_ns)
+    slowed = least * alone.inner / min(alone.block_ns)
     if slowed <= REFERENCE_SLOWED:
         return None
     return Finding(slowed, required, "do not touch NumPy, threads or memory of the process; then quieten the machine")

@@ -84,7 +84,8 @@ def test_links_among_what_is_kept_are_not_followed(built, tmp_path, what):
     (tmp_path / "secret" / "a.safetensors").write_text("not yours")
     target = tmp_path / "secret" / ("a.safetensors" if what != "weights" else "")
     text = optimize(
-        f"context.once('a', lambda: np.ones(1))\nshutil.move({what!r}, 'moved')\nos.symlink({str(target)!r}, {what!r})\n"
+        "context.once('a', lambda: np.ones(1))\n"
+        f"shutil.move({what!r}, 'moved')\nos.symlink({str(target)!r}, {what!r})\n"
         "return context.eager(model)",
         "import os\nimport shutil\n\nimport numpy as np",
     )
