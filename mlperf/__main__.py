@@ -11,14 +11,14 @@ import sys
 from collections.abc import Sequence
 
 from leaderboard import StoreError, codes
-from mlperf import doctor, duel, explain, keygen, listing, new, selftest, submit, tune, verify
+from mlperf.commands import doctor, duel, explain, keygen, listing, new, selftest, submit, tune, verify
+from mlperf.commands.terminal import CommandParser, UsageError
 from mlperf.process import Refused, WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
-from mlperf.terminal import CommandParser, UsageError
 from tinytorch.datasets import DataError
 
-# Each command is a file; what such a file holds says mlperf.terminal.
+# Each command is a file; what such a file holds says mlperf.commands.terminal.
 COMMANDS = {
     "list": listing,
     "selftest": selftest,

@@ -18,7 +18,9 @@ import psutil
 
 from leaderboard import Env, cautions, codes
 from leaderboard.rules import code_of
-from mlperf import cgroup, environment, keygen, process, sandbox, worker
+from mlperf import cgroup, environment, process, worker
+from mlperf.commands import keygen
+from mlperf.confinement import sandbox
 
 Status = Literal["ok", "warn", "unknown"]
 

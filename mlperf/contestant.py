@@ -16,8 +16,8 @@ import numpy as np
 from leaderboard import Candidate, EntrySource, Stage
 from mlperf import environment, pipeline
 from mlperf.answering import Form
+from mlperf.confinement.limits import Limits
 from mlperf.costs import query_flops
-from mlperf.limits import Limits
 from mlperf.recipe import Recipe
 from mlperf.tasks import Task
 from tinytorch import weights

@@ -24,7 +24,16 @@ from profiler import machine, samples
 from profiler.machine import read
 
 PACKAGE = Path(__file__).parent
-CLOCK = {f"profiler/{name}": PACKAGE.parent / "profiler" / name for name in ("samples.py", "doubts.py")}
+# What asks, times and audits. Commands, tables and recipes are not in it: a change there makes no other result.
+MEASURING = (
+    *(f"mlperf/{name}.py" for name in (
+        "answering", "audits", "candidate", "contestant", "environment", "harness", "metrics", "process", "shuffling",
+        "submission", "worker",
+    )),
+    *(f"mlperf/confinement/{name}.py" for name in ("hearing", "keeper", "limits", "sandbox", "tree")),
+    *(f"mlperf/entries/{name}.py" for name in ("building", "context", "entry", "source")),
+    *(f"profiler/{name}.py" for name in ("doubts", "samples")),
+)  # fmt: skip
 
 
 def capture(pools: Mapping[str, Any], threads: int, load_1m: float | None) -> Env:
@@ -91,9 +100,9 @@ def timer() -> Timer:
 
 def harness() -> Harness:
     """The code that measures: its version, its commit where it is in a checkout, and the hash of every file."""
-    files = {path.name: path for path in sorted(PACKAGE.glob("*.py"))} | CLOCK
+    files = {name: PACKAGE.parent / name for name in MEASURING}
     commit = git("rev-parse", "HEAD")
-    changes = None if commit is None else git("status", "--porcelain", "--", ".", *map(str, CLOCK.values()))
+    changes = None if commit is None else git("status", "--porcelain", "--", *map(str, files.values()))
     return Harness(
         version=__version__,
         git_commit=commit,

@@ -21,12 +21,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from mlperf import tree
+from mlperf.confinement import tree
+from mlperf.confinement.hearing import LimitExceeded, Refused, Report, WorkerError, checked, lines, read
+from mlperf.confinement.limits import OURS, Limits, Watchdog
+from mlperf.confinement.sandbox import PROCESSES as SANDBOX_PROCESSES
+from mlperf.confinement.sandbox import Sandbox
 from mlperf.harness import Effort
-from mlperf.hearing import LimitExceeded, Refused, Report, WorkerError, checked, lines, read
-from mlperf.limits import OURS, Limits, Watchdog
-from mlperf.sandbox import PROCESSES as SANDBOX_PROCESSES
-from mlperf.sandbox import Sandbox
 from mlperf.worker import TENTHS, send
 from profiler.samples import stopwatch
 
@@ -220,7 +220,8 @@ def kept(command: list[str], rlimits: dict[str, int]) -> list[str]:
     if os.name != "posix":
         return command
     bare = ["-I", "-S"] if tree.LISTED else ["-I"]
-    return [sys.executable, *bare, str(Path(__file__).with_name("keeper.py")), json.dumps(rlimits), *command]
+    keeper = Path(__file__).parent / "confinement" / "keeper.py"
+    return [sys.executable, *bare, str(keeper), json.dumps(rlimits), *command]
 
 
 def listen(

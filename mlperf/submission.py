@@ -33,15 +33,15 @@ from leaderboard import (
 from leaderboard import Task as TaskRecord
 from mlperf import environment, tasks
 from mlperf.audits import together
+from mlperf.confinement.sandbox import Sandbox
 from mlperf.contestant import Contestant, Making
 from mlperf.costs import query_flops
+from mlperf.entries.source import Source
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
 from mlperf.pins import pin_reasons
 from mlperf.process import Job, Refused, Report, measure, run
 from mlperf.recipe import Recipe
-from mlperf.sandbox import Sandbox
-from mlperf.source import Source
 from mlperf.tasks import Task
 from profiler.cost import parameters
 from tinytorch import weights

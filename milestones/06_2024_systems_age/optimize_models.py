@@ -22,11 +22,11 @@ from milestones import plots, report
 from milestones.options import EXIT_CODES, NO_REPORT, writable
 from milestones.run import Claim, Run
 from mlperf import pipeline
+from mlperf.commands.terminal import compile_all
 from mlperf.harness import Arm, Effort, compare, single_queries
 from mlperf.metrics import Score
 from mlperf.report import times, waterfall
 from mlperf.tasks import TASKS, Task
-from mlperf.terminal import compile_all
 from profiler.clock import stopwatch
 from profiler.cost import flops
 from tinytorch import weights

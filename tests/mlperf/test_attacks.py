@@ -7,8 +7,9 @@ import json
 import pytest
 
 from mlperf import __main__ as command
-from mlperf import sandbox, selftest
-from mlperf.attacked import ATTACKS, GUARDS, Row, rows
+from mlperf.commands import selftest
+from mlperf.confinement import sandbox
+from mlperf.confinement.attacked import ATTACKS, GUARDS, Row, rows
 
 WITHOUT = sandbox.available()
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mlperf import tasks
-from mlperf.context import DTYPES, Context, Kept, Optimised
-from mlperf.source import EntryError
+from mlperf.entries.context import DTYPES, Context, Kept, Optimised
+from mlperf.entries.source import EntryError
 from tinytorch.core.activations import ReLU
 from tinytorch.core.layers import Linear, Sequential
 from tinytorch.core.tensor import Tensor

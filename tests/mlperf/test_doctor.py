@@ -8,9 +8,11 @@ import pytest
 
 from leaderboard import Blas, Env, Timer, cautions
 from leaderboard.rules import code_of
-from mlperf import cgroup, checkup, doctor, environment, process, sandbox
+from mlperf import cgroup, checkup, environment, process
 from mlperf.__main__ import main
 from mlperf.checkup import Check, Machine
+from mlperf.commands import doctor
+from mlperf.confinement import sandbox
 from profiler import machine
 
 CALM = Env(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-import mlperf.duel
+import mlperf.commands.duel
 from mlperf.__main__ import main
 
 EAGER = "def optimize(model, calibration, context):\n    return context.eager(model)\n"
@@ -24,7 +24,7 @@ def submission(perceptron_board):
 @pytest.fixture
 def few(monkeypatch):
     """Two processes are enough where one side is three times as quick."""
-    monkeypatch.setattr(mlperf.duel, "WORKERS", 2)
+    monkeypatch.setattr(mlperf.commands.duel, "WORKERS", 2)
 
 
 def duel(capsys, *arguments):
@@ -36,7 +36,7 @@ def duel(capsys, *arguments):
 
 def test_with_itself_it_is_a_tie(submission, capsys):
     """Bounds of six processes exclude 1 in 3 % of such duels by construction, so a second one may decide."""
-    assert mlperf.duel.WORKERS == 6
+    assert mlperf.commands.duel.WORKERS == 6
     line, out = duel(capsys, submission, submission)
     if line["verdict"] != "tie":
         line, out = duel(capsys, submission, submission)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from leaderboard import Seeds
-from mlperf import building, limits, source, submission, tasks
+from mlperf import submission, tasks
 from mlperf.__main__ import main
+from mlperf.commands.terminal import compile_all
+from mlperf.confinement import limits
+from mlperf.entries import building, source
 from mlperf.harness import PRACTICE
 from mlperf.process import Refused
 from mlperf.submission import Conditions, ask_workers, write_samples
-from mlperf.terminal import compile_all
 
 
 def optimize(body, top=""):

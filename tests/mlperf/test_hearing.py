@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlperf.hearing import LimitExceeded, Refused, WorkerError, checked, lines, read
-from mlperf.limits import Limits
+from mlperf.confinement.hearing import LimitExceeded, Refused, WorkerError, checked, lines, read
+from mlperf.confinement.limits import Limits
 
 WHOLE = {
     "worker": {}, "queries": {"ref_ns": [1]}, "trace": [0], "ref_told": [1], "opt_told": [1], "pools": {},

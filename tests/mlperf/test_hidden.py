@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from leaderboard import Quality
-from mlperf import hidden, tasks
-from mlperf.hidden import deficit, drawn, withheld
+from mlperf import tasks
 from mlperf.metrics import RightAnswers
+from mlperf.replays import hidden
+from mlperf.replays.hidden import deficit, drawn, withheld
 from tinytorch.datasets import DataError, Split, all_windows
 
 NAMES = ("perceptron", "xor", "mlp", "cnn", "transformer")

@@ -4,8 +4,8 @@ import json
 import stat
 
 from leaderboard import signing
-from mlperf import keygen
 from mlperf.__main__ import main
+from mlperf.commands import keygen
 
 
 def test_a_key_pair_is_made_once(tmp_path, capsys):

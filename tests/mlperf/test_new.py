@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from leaderboard import Seeds, load_all
-from mlperf import building, source, tasks, template
+from mlperf import tasks
 from mlperf.__main__ import main
+from mlperf.commands.terminal import compile_all
+from mlperf.entries import building, source, template
 from mlperf.harness import PRACTICE
 from mlperf.submission import Conditions, ask_workers, quality_of, write_samples
-from mlperf.terminal import compile_all
 from tests.mlperf.disturbed import DISTURBED
 
 WAYS = (1, 2, 3)

@@ -15,11 +15,11 @@ import pytest
 
 from kernels import cache
 from leaderboard import default_directory
-from mlperf import attacked, sandbox, tree
+from mlperf.confinement import attacked, sandbox, tree
+from mlperf.confinement.limits import ENTRY, Limits, folder_bytes
+from mlperf.confinement.sandbox import ROOT, Sandbox, SandboxError
 from mlperf.harness import Effort
-from mlperf.limits import ENTRY, Limits, folder_bytes
 from mlperf.process import Job, LimitExceeded, environment, measure, run
-from mlperf.sandbox import ROOT, Sandbox, SandboxError
 
 HERE = Path(__file__).parent
 WITHOUT = sandbox.available()
@@ -122,7 +122,8 @@ def test_the_leaderboard_of_a_checkout_is_hidden(monkeypatch):
 @linux
 def test_a_process_that_dies_takes_all_of_its_workers_along(tmp_path):
     """Killed itself, the parent can end nothing any more: the keeper does."""
-    start = f"from mlperf.process import run; from mlperf.limits import ENTRY; from pathlib import Path; run(\
+    start = f"from pathlib import Path; from mlperf.process import run; from mlperf.confinement.limits import ENTRY; \
+run(\
 'confined:family', {{}}, lambda event: print(event, flush=True), limits=ENTRY, folder=Path({str(tmp_path)!r}))"
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)])}
     parent = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, env=variables)

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from mlperf import source
-from mlperf.source import LARGEST, EntryError
+from mlperf.entries import source
+from mlperf.entries.source import LARGEST, EntryError
 
 PLAIN = "def optimize(model, calibration, context):\n    return model\n"
 

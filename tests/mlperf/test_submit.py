@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from leaderboard import StoreError, load_all
-from mlperf import submit
 from mlperf.__main__ import main
+from mlperf.commands import submit
 from mlperf.process import Refused, WorkerError
 from tests.mlperf.disturbed import DISTURBED
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import mlperf.cheats
+import mlperf.entries.cheats
 from mlperf import tasks
 from mlperf.__main__ import main
 from tests.mlperf.tampering import DISTURBED, decided, failed, resealed  # noqa: F401
@@ -98,7 +98,7 @@ def test_a_table_of_the_public_answers_knows_nothing_else(copied, capsys):
 
 
 def test_who_remembers_answers_is_found_by_the_audits(copied, capsys):
-    memo = (Path(mlperf.cheats.__file__).parent / "answer_memo.py").read_text()
+    memo = (Path(mlperf.entries.cheats.__file__).parent / "answer_memo.py").read_text()
     assert "CACHING_SUSPECTED" in failed(capsys, with_source(copied, memo), "--no-retrain")
 
 

@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from mlperf.limits import Limits
+from mlperf.confinement.limits import Limits
 
 
 class WorkerError(RuntimeError):

@@ -19,9 +19,9 @@ from typing import Any, Literal, NamedTuple
 
 import psutil
 
-from mlperf.limits import MB, Limits
+from mlperf.confinement.limits import MB, Limits
+from mlperf.confinement.sandbox import ROOT, Sandbox, interpreter
 from mlperf.process import LimitExceeded, WorkerError, run
-from mlperf.sandbox import ROOT, Sandbox, interpreter
 
 Guard = Literal["limits", "sandbox"]
 GUARDS: tuple[Guard, ...] = ("limits", "sandbox")
@@ -150,8 +150,8 @@ def attempt(attack: Attack, guard: Guard) -> Row:
         outcome, why = "", ""
         try:
             found: Mapping[str, Any] = run(
-                "mlperf.attacks:attack", {"attack": attack.name, **given}, limits=attack.within, sandbox=sandbox,
-                folder=folder,
+                "mlperf.confinement.attacks:attack", {"attack": attack.name, **given}, limits=attack.within,
+                sandbox=sandbox, folder=folder,
             )  # fmt: skip
             outcome, why = found["outcome"], found["why"]
         except LimitExceeded as error:

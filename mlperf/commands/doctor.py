@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from mlperf import checkup
-from mlperf.terminal import UsageError, add_command, phase
+from mlperf.commands.terminal import UsageError, add_command, phase
 
 if TYPE_CHECKING:
     from mlperf.checkup import Check
-    from mlperf.terminal import Commands
+    from mlperf.commands.terminal import Commands
 
 WIDTH = 56
 CHECKS = 15

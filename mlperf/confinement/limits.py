@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from mlperf import tree
+from mlperf.confinement import tree
 from profiler.samples import stopwatch
 
 MB = 1 << 20

@@ -11,22 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaderboard import Submission, default_directory, load_all, row, write
-from mlperf import environment, report, source
-from mlperf.building import of_entry
+from mlperf import environment, report
+from mlperf.commands.terminal import UsageError, add_command, compile_all, part, phase
 from mlperf.contestant import Contestant, of_recipe
+from mlperf.entries import source
+from mlperf.entries.building import of_entry
+from mlperf.entries.source import EntryError, Source
 from mlperf.metrics import Score
 from mlperf.process import steps_of
 from mlperf.recipe import STAGES
 from mlperf.recipe import load as load_recipe
-from mlperf.source import EntryError, Source
 from mlperf.submission import Division, Entry, submit
 from mlperf.tasks import TASKS, find
-from mlperf.terminal import UsageError, add_command, compile_all, part, phase
 from tinytorch.engine.dispatch import backend
 from tinytorch.files import require_writable
 
 if TYPE_CHECKING:
-    from mlperf.terminal import Commands
+    from mlperf.commands.terminal import Commands
 
 EXAMPLES = """\
   python -m mlperf submit --model cnn                     optimise, measure, enter

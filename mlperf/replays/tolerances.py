@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from leaderboard import Derived, Env, Measured, Quality, Reason, Submission
 from leaderboard.derive import derive
 from leaderboard.verification import Check
-from mlperf.hidden import SIGMAS
 from mlperf.metrics import sha256_of, unpacked
-from mlperf.replay import Replayed
+from mlperf.replays.hidden import SIGMAS
+from mlperf.replays.replay import Replayed
 from mlperf.tasks import Task
 
 LABELS_SHARE = 0.001  # of the answers may be others: nearly as likely, and rounded differently by another processor

@@ -25,25 +25,25 @@ from leaderboard import Blocks, Submission
 from leaderboard.derive import pair_median
 from leaderboard.proof import prove_file
 from leaderboard.text import inert
-from mlperf import source
-from mlperf.building import of_entry
+from mlperf.commands.terminal import UsageError, add_command, compile_all, part, phase
+from mlperf.confinement.limits import ENTRY
+from mlperf.confinement.sandbox import available, locked_up
 from mlperf.contestant import Making, of_recipe
+from mlperf.entries import source
+from mlperf.entries.building import of_entry
 from mlperf.harness import PRACTICE, RANKED, Effort
-from mlperf.inspection import travelled
-from mlperf.limits import ENTRY
 from mlperf.metrics import Score
 from mlperf.process import Report, steps_of
 from mlperf.recipe import load as load_recipe
-from mlperf.replay import Secret, again
-from mlperf.sandbox import available, locked_up
+from mlperf.replays.inspection import travelled
+from mlperf.replays.replay import Secret, again
+from mlperf.replays.verifying import subject_of
 from mlperf.sources import places
 from mlperf.submission import Conditions, ask_workers, write_samples
 from mlperf.tasks import TASKS, Task, find
-from mlperf.terminal import UsageError, add_command, compile_all, part, phase
-from mlperf.verifying import subject_of
 
 if TYPE_CHECKING:
-    from mlperf.terminal import Commands
+    from mlperf.commands.terminal import Commands
 
 EXAMPLES = """\
   python -m mlperf duel A.json B.json                     which of two submissions is quicker

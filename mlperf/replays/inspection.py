@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from leaderboard import Measured, Submission, travelling
 from leaderboard.verification import AS_REQUIRED, Check
-from mlperf import context, environment, source
+from mlperf import environment
 from mlperf.contestant import CANDIDATE
+from mlperf.entries import context, source
 from mlperf.pins import file_reasons
 from mlperf.submission import reference_record, task_record
 from mlperf.tasks import Task

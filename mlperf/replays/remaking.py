@@ -14,13 +14,13 @@ from pathlib import Path
 
 from leaderboard import Candidate, Submission
 from leaderboard.verification import Check
-from mlperf.building import of_entry
 from mlperf.contestant import of_recipe
-from mlperf.inspection import SOURCE, Subject, outcome
+from mlperf.entries.building import of_entry
+from mlperf.entries.source import Source
 from mlperf.pipeline import FUNCTIONS, Context, State, Watch, start, unwatched, variants
 from mlperf.process import Refused
 from mlperf.recipe import Recipe
-from mlperf.source import Source
+from mlperf.replays.inspection import SOURCE, Subject, outcome
 from mlperf.tasks import Task
 
 CODE = "RETRAINING_MISMATCH"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 OURS = ("kernels", "tinytorch", "profiler", "mlperf", "leaderboard")
 HIDDEN = (ROOT / "leaderboard" / "submissions",)  # where a checkout keeps its leaderboard, within the package
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")

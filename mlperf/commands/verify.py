@@ -3,7 +3,7 @@
 Checks that need no clock come first: the file follows from its data, and task, harness, code, weights and other files
 are those that are installed or travel with it. Then its candidate is made again from the recipe, with the same bits.
 Then it is measured again, in the workers that `submit` uses, with all audits, with seeds that nobody could know and on
-test data that nobody has seen. What must agree, and how closely, is in mlperf/tolerances.py and mlperf/hidden.py.
+test data that nobody has seen. What must agree, and how closely, is in mlperf/replays (tolerances.py, hidden.py).
 
 With --key the record is signed, kept and entered into the ledger; without, it is only shown. Of several submissions,
 --jobs are made again at once; what is timed takes turns.
@@ -24,19 +24,20 @@ from leaderboard import StoreError, ledger, signing, verification
 from leaderboard.fields import slug
 from leaderboard.store import VERIFICATIONS, found_in
 from leaderboard.text import inert
-from mlperf import report, sandbox
-from mlperf.keygen import default_key
-from mlperf.replay import Secret, steps
-from mlperf.submit import user_name
-from mlperf.terminal import UsageError, add_command, compile_all, phase
-from mlperf.verifying import TRIES, Options, Prepared, prepare, verified
+from mlperf import report
+from mlperf.commands.keygen import default_key
+from mlperf.commands.submit import user_name
+from mlperf.commands.terminal import UsageError, add_command, compile_all, phase
+from mlperf.confinement import sandbox
+from mlperf.replays.replay import Secret, steps
+from mlperf.replays.verifying import TRIES, Options, Prepared, prepare, verified
 from tinytorch.datasets import DataError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from leaderboard.verification import Replay
-    from mlperf.terminal import Commands
+    from mlperf.commands.terminal import Commands
 
 EXAMPLES = """\
   python -m mlperf verify FILE.json                       replay a submission, show what was found

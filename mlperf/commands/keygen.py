@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leaderboard import signing
-from mlperf.terminal import add_command
+from mlperf.commands.terminal import add_command
 
 if TYPE_CHECKING:
-    from mlperf.terminal import Commands
+    from mlperf.commands.terminal import Commands
 
 EXAMPLES = """\
   python -m mlperf keygen                                 a key pair to sign what `verify` finds

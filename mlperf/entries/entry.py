@@ -27,14 +27,15 @@ import numpy as np
 from numba.core import event
 
 from kernels.threads import set_num_threads
-from mlperf import source, tasks
+from mlperf import tasks
 from mlperf.candidate import SHUFFLE_SEED, Compilations
 from mlperf.contestant import CANDIDATE, dtypes_of, nonzero
-from mlperf.context import Context, Kept, Optimised
 from mlperf.costs import query_flops
+from mlperf.entries import source
+from mlperf.entries.context import Context, Kept, Optimised
+from mlperf.entries.source import EntryError
 from mlperf.harness import Arm, answers
 from mlperf.shuffling import disturb, shuffle_file
-from mlperf.source import EntryError
 from mlperf.worker import Pair, Refusal
 from tinytorch import weights
 from tinytorch.core.layers import Layer

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlperf import source, template
+from mlperf.commands.terminal import UsageError, add_command
+from mlperf.entries import source, template
 from mlperf.tasks import TASKS, find
-from mlperf.terminal import UsageError, add_command
 
 if TYPE_CHECKING:
-    from mlperf.terminal import Commands
+    from mlperf.commands.terminal import Commands
 
 EXAMPLES = """\
   python -m mlperf new my_entry.py                        write a first entry of your own, for cnn

@@ -6,10 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mlperf import report
-from mlperf.terminal import add_command
+from mlperf.commands.terminal import add_command
 
 if TYPE_CHECKING:
-    from mlperf.terminal import Commands
+    from mlperf.commands.terminal import Commands
 
 EXAMPLES = """\
   python -m mlperf list                                   the tasks

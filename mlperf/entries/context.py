@@ -20,9 +20,9 @@ import numpy as np
 
 from mlperf import pipeline
 from mlperf import recipe as settings
+from mlperf.entries.source import EntryError
 from mlperf.harness import Arm, Query
 from mlperf.pipeline import State
-from mlperf.source import EntryError
 from tinytorch import weights
 from tinytorch.core.layers import Layer
 from tinytorch.core.tensor import Tensor

@@ -23,7 +23,7 @@ every process that measures or replays it. What takes long or is random goes thr
 `context.once`, which keep the result; what they keep travels with the submission.
 
 `calibration` are training samples as the network reads them; `context.x_train` and `context.y_train` is the whole
-training part. `python -m pydoc mlperf.context` tells what else there is.
+training part. `python -m pydoc mlperf.entries.context` tells what else there is.
 """
 
 

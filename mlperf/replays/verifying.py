@@ -15,12 +15,13 @@ from leaderboard.bands import GATE_PERCENT
 from leaderboard.derive import derive
 from leaderboard.proof import prove_file
 from leaderboard.verification import Check, Replay
-from mlperf import environment, hidden, tolerances
-from mlperf.inspection import Subject, inspect
+from mlperf import environment
 from mlperf.process import Refused, WorkerError
 from mlperf.recipe import RecipeError
-from mlperf.remaking import remade
-from mlperf.replay import Replayed, Secret, replay
+from mlperf.replays import hidden, tolerances
+from mlperf.replays.inspection import Subject, inspect
+from mlperf.replays.remaking import remade
+from mlperf.replays.replay import Replayed, Secret, replay
 from mlperf.tasks import UnknownTask, find
 
 TRIES = 3  # on a machine that is disturbed

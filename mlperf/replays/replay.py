@@ -18,14 +18,16 @@ from typing import NamedTuple
 import numpy as np
 
 from leaderboard import Measured, Quality, Seeds
-from mlperf import building, environment, hidden
+from mlperf import environment
+from mlperf.confinement.limits import ENTRY
+from mlperf.confinement.sandbox import locked_up
 from mlperf.contestant import CANDIDATE, Making, from_file
+from mlperf.entries import building
 from mlperf.harness import PRACTICE, RANKED, Effort
-from mlperf.hidden import Deficit, Hidden
-from mlperf.inspection import SOURCE, Subject
-from mlperf.limits import ENTRY
 from mlperf.process import steps_of
-from mlperf.sandbox import locked_up
+from mlperf.replays import hidden
+from mlperf.replays.hidden import Deficit, Hidden
+from mlperf.replays.inspection import SOURCE, Subject
 from mlperf.sources import places
 from mlperf.submission import Conditions, ask_workers, observe, write_samples
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from leaderboard import codes
-from mlperf.terminal import UsageError, add_command
+from mlperf.commands.terminal import UsageError, add_command
 
 if TYPE_CHECKING:
-    from mlperf.terminal import Commands
+    from mlperf.commands.terminal import Commands
 
 WIDTH = 100
 EXAMPLES = """\

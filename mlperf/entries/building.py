@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 
 from leaderboard import Candidate, EntrySource, Stage
-from mlperf import context, environment, limits, process
+from mlperf import environment, process
+from mlperf.confinement import limits
+from mlperf.confinement.sandbox import locked_up
 from mlperf.contestant import CANDIDATE, Contestant, Making
-from mlperf.sandbox import locked_up
-from mlperf.source import FOLDER, Source, unpack
+from mlperf.entries import context
+from mlperf.entries.source import FOLDER, Source, unpack
 from mlperf.sources import places
 from mlperf.tasks import Task
 from tinytorch import weights
 
-FACTORY = "mlperf.entry:pair"
+FACTORY = "mlperf.entries.entry:pair"
 BUILDING = replace(limits.ENTRY, seconds=1800)  # it may train
 SEED = 0  # of what an entry draws, so that a replay draws the same
 
@@ -67,7 +69,7 @@ def of_entry(task: Task, source: Source, folder: Path, threads: int, sandboxed: 
     data = places(task.dataset)
     job = {**given, "kept": str(private / context.FOLDER), "test_files": data}
     facts = process.run(
-        "mlperf.entry:build", job, threads=threads, name="the entry's build", limits=BUILDING, folder=private,
+        "mlperf.entries.entry:build", job, threads=threads, name="the entry's build", limits=BUILDING, folder=private,
         sandbox=locked_up([folder], data) if sandboxed else None,
     )  # fmt: skip
     for name in (context.FOLDER, CANDIDATE, *map(context.file_of, facts["kept"])):

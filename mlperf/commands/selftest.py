@@ -25,21 +25,22 @@ from kernels.threads import set_num_threads
 from leaderboard import Seeds, Submission
 from leaderboard.derive import pair_median
 from leaderboard.measured import Blocks
-from mlperf import environment, source
-from mlperf.attacked import ATTACKS, GUARDS, rows
-from mlperf.building import of_entry
-from mlperf.cheats import CHEATS, FOLDER, Cheat
+from mlperf import environment
+from mlperf.commands.terminal import UsageError, add_command, compile_all, phase
+from mlperf.confinement.attacked import ATTACKS, GUARDS, rows
+from mlperf.confinement.sandbox import bubblewrap
 from mlperf.contestant import Making, of_recipe
+from mlperf.entries import source
+from mlperf.entries.building import of_entry
+from mlperf.entries.cheats import CHEATS, FOLDER, Cheat
 from mlperf.harness import PRACTICE, RANKED, Arm, Effort
 from mlperf.process import Refused, Report
-from mlperf.sandbox import bubblewrap
 from mlperf.submission import Conditions, Entry, ask_workers, submit, write_samples
 from mlperf.tasks import Task, find
-from mlperf.terminal import UsageError, add_command, compile_all, phase
 from mlperf.worker import Pair
 
 if TYPE_CHECKING:
-    from mlperf.terminal import Commands
+    from mlperf.commands.terminal import Commands
 
 EXAMPLES = """\
   python -m mlperf selftest cheats                        planted cheats, each 20 times
@@ -178,7 +179,7 @@ def twins(task: str, threads: int, samples: str, empty: bool = False) -> Pair:
 
 def measured(task: Task, effort: Effort, **arguments: Any) -> list[Report]:
     """Reports of workers whose arms are `twins`."""
-    making = Making("mlperf.selftest:twins", {"task": task.name, "threads": 1, **arguments})
+    making = Making("mlperf.commands.selftest:twins", {"task": task.name, "threads": 1, **arguments})
     order, schedule, audit = (secrets.randbelow(2**32) for _ in range(3))
     with tempfile.TemporaryDirectory(prefix="mlperf-") as name:
         samples = write_samples(Path(name) / "samples.npz", task, task.data.x_test, task.data.y_test)

@@ -7,13 +7,13 @@ import json
 from typing import TYPE_CHECKING
 
 from mlperf import report, tuning
+from mlperf.commands.terminal import UsageError, add_command, compile_all, part, phase
 from mlperf.metrics import Score
 from mlperf.tasks import find
-from mlperf.terminal import UsageError, add_command, compile_all, part, phase
 from tinytorch.recipes import VISION
 
 if TYPE_CHECKING:
-    from mlperf.terminal import Commands
+    from mlperf.commands.terminal import Commands
 
 EXAMPLES = """\
   python -m mlperf tune --model cnn --division open       choose settings by validation, without the test part

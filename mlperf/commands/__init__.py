@@ -1,0 +1,1 @@
+"""What `python -m mlperf` can be told, one file a command."""

@@ -1,0 +1,1 @@
+"""Students' own code: read, built once, made again in each process that measures it."""
