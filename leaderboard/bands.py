@@ -51,7 +51,10 @@ SHORT_QUERY_NS = 200_000
 SAME_SAMPLE = Band(1.10, 1.20)  # the ranked trace by one sample over and over, and new samples by the ranked trace
 OTHER_ORDER = Band(1.05, 1.20)  # another order of the queries by the ranked one, or the other way round
 SHUFFLED_TIME = Band(1.10, 1.20)  # a query with shuffled weights by one with the real ones, or the other way round
-STANDARD_ERRORS = 3  # by so many may shuffled weights do better than chance
+STANDARD_ERRORS = 3  # by so many may shuffled weights do better than chance, ...
+# ... and by this share of what the candidate knows: shuffled weights are no fair coin. Of 100 shuffles of the digits'
+# networks 5 to 7 were above three standard errors (0.15), the best had 0.21; the candidates have 0.95 and more.
+SHUFFLED_KNOWS = 0.25
 
 # The parent's view of a block may differ by this share of it and by this time: two messages between processes, and
 # waking up. In blocks of 40 ms the middle of 60 differed by 75 to 90 us, even on busy CPUs, a single one by 3 ms.

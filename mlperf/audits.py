@@ -16,7 +16,8 @@ import numpy as np
 from mlperf.harness import Arm, answers
 from profiler.samples import Runner, turns, without_gc
 
-ROUNDS = 6
+ROUNDS, MOST_ROUNDS = 6, 18
+SETTLED = 1.01  # the third least time of a trace by its least; until then a machine is too busy to compare
 PART = 4  # an audit's block is this part of a ranked one
 MOST_FRESH = 4096  # inputs made anew for one block; more would measure the memory they lie in
 JITTER = 1e-3  # of a sample's own spread: unlike any sample, and as much work
@@ -56,16 +57,18 @@ def copies(samples: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
     return [samples[i % len(samples)].copy() for i in range(count)]
 
 
-def times(runners: Mapping[str, Runner], calls: Mapping[str, int], rounds: int = ROUNDS) -> dict[str, float]:
-    """The least time in ns of a call of each, in blocks that take turns.
+def times(runners: Mapping[str, Runner], calls: Mapping[str, int]) -> dict[str, float]:
+    """The least time in ns of a call of each, in blocks that take turns until those least times have settled.
 
     What disturbs a block only lengthens it, and a remembered answer is quick in every one.
     """
     found: dict[str, list[float]] = {name: [] for name in runners}
     with without_gc():
-        for order in turns(runners, rounds):
+        for done, order in enumerate(turns(runners, MOST_ROUNDS), 1):
             for name in order:
                 found[name].append(runners[name].block(calls[name]).wall_ns / calls[name])
+            if done >= ROUNDS and all(sorted(values)[2] <= SETTLED * min(values) for values in found.values()):
+                break
     return {name: min(values) for name, values in found.items()}
 
 
@@ -73,7 +76,7 @@ def input_ratios(arm: Arm, trace: Sequence[np.ndarray], calls: int, rng: np.rand
     """The ratios of the leaderboard's `Audits` that depend on which inputs are asked. `calls` make a ranked block."""
     part = max(1, calls // PART)
     few = min(part, MOST_FRESH)
-    count = (few + 1) * ROUNDS
+    count = (few + 1) * MOST_ROUNDS
     other = [trace[i] for i in rng.permutation(len(trace))]
     traces = {
         "trace": trace, "same": [trace[0]], "other": other, "fresh": fresh(trace, count, rng),

@@ -23,8 +23,6 @@ from tinytorch.core.layers import Layer
 from tinytorch.perf.folding import fold_batch_norm
 from tinytorch.perf.quantization import weights_only
 
-SHUFFLE_SEED = 0
-
 
 class Compilations(event.Listener):
     """Counts the functions that Numba compiles in this process, by one pass that each goes through once."""
@@ -50,7 +48,7 @@ def rebuilt(task: tasks.Task, path: str) -> Layer:
     return model
 
 
-def shuffled(task: tasks.Task, candidate: str) -> Layer:
+def shuffled(task: tasks.Task, candidate: str, seed: int) -> Layer:
     """`rebuilt`, with the same values at other places; of few weights, which may answer well by luck, with the answers
     turned round.
     """
@@ -60,7 +58,7 @@ def shuffled(task: tasks.Task, candidate: str) -> Layer:
         return model
     with tempfile.TemporaryDirectory(prefix="mlperf-") as folder:
         changed = Path(folder, "shuffled.safetensors")
-        shuffle_file(Path(candidate), changed, SHUFFLE_SEED)
+        shuffle_file(Path(candidate), changed, seed)
         return rebuilt(task, str(changed))
 
 
@@ -97,5 +95,5 @@ def pair(
         compiled=lambda: compilations.count,
         output_tokens=answering.output_tokens,
         caching=caching,
-        shuffled=lambda: answering.candidate(shuffled(chosen, candidate), form, asked[0], candidate_threads),
+        shuffled=lambda seed: answering.candidate(shuffled(chosen, candidate, seed), form, asked[0], candidate_threads),
     )

@@ -51,8 +51,8 @@ class Refusal(Exception):
 class Pair(NamedTuple):
     """What a factory returns. `told` lets an arm do the whole test set: a number or a row of numbers a sample.
 
-    `shuffled` makes the candidate with shuffled weights. Where answers are texts of `output_tokens` tokens, `caching`
-    is the candidate with its cache and without any, both at a precision at which they must write the same.
+    `shuffled` makes the candidate with weights shuffled by a seed. Where answers are texts of `output_tokens` tokens,
+    `caching` is the candidate with its cache and without any, both at a precision at which they must write the same.
     """
 
     ref: Arm
@@ -62,7 +62,7 @@ class Pair(NamedTuple):
     compiled: Callable[[], int] = lambda: 0  # how many kernels have been compiled in this process so far
     output_tokens: int | None = None
     caching: tuple[Arm, Arm] | None = None
-    shuffled: Callable[[], Arm] | None = None
+    shuffled: Callable[[int], Arm] | None = None
 
 
 def send(stream: IO[bytes], message: dict[str, Any]) -> None:
@@ -111,15 +111,15 @@ def work(job: dict[str, Any], report: Callable[..., None], wait: Callable[[], No
         "calibration_kernel_ns": calibration_kernel_ns(),
         "generation": generation(pair, trace[:PROMPTS_PER_WORKER]),
         "looked_at": {"kept": len(taken), "kept_mismatches": audits.mismatches(pair.opt, trace, taken)},
-        "shuffled": shuffled(pair, trace, calls) if job["shuffle"] else None,
+        "shuffled": None if seed is None or not job["shuffle"] else shuffled(pair, trace, calls, seed),
     }
 
 
-def shuffled(pair: Pair, trace: Sequence[np.ndarray], calls: int) -> dict[str, Any] | None:
+def shuffled(pair: Pair, trace: Sequence[np.ndarray], calls: int, seed: int) -> dict[str, Any] | None:
     """What the candidate tells with shuffled weights, and its time by that with the real ones."""
     if pair.shuffled is None:
         return None
-    arm = pair.shuffled()
+    arm = pair.shuffled(seed)
     return {
         "told": pair.told(arm, lambda done, of: None).tolist(),
         "ratio": audits.shuffled_ratio(pair.opt, arm, trace, calls),

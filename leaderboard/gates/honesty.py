@@ -15,6 +15,7 @@ from leaderboard.bands import (
     REFERENCE_SLOWED,
     SAME_SAMPLE,
     SHORT_QUERY_NS,
+    SHUFFLED_KNOWS,
     SHUFFLED_TIME,
     STANDARD_ERRORS,
     Band,
@@ -76,20 +77,21 @@ def seed_sensitive(measured: Measured) -> Finding | None:
 def weights_ignored(measured: Measured) -> Finding | None:
     """With shuffled weights the quality falls to chance while the time stays: the weights are what answers.
 
-    Counted answers may be above chance by 3 standard errors (each at least one answer). A mean loss has no error that
-    the file could tell; it must come at least half of the way from the candidate's to that of knowing nothing.
+    Of what the candidate has above chance a quarter may stay, or 3 standard errors (each at least one answer) where
+    answers are counted and that is more.
     """
     limit, audits, quality = allowed(measured, SHUFFLED_TIME), measured.audits, measured.quality
     shuffled = None if audits is None else audits.weight_shuffle
     if shuffled is None or shuffled.chance is None:
         return audit_missing(measured, "quality and time with shuffled weights, and what chance would give")
     hint = "compute every answer from the candidate's own weights, and nothing from what was stored beside them"
+    margin = SHUFFLED_KNOWS * (quality.value - shuffled.chance)
     if measured.task.higher_is_better:
         error = max(math.sqrt(max(shuffled.chance * (1 - shuffled.chance), 0) / quality.n), 1 / quality.n)
-        bound = shuffled.chance + STANDARD_ERRORS * error
+        bound = shuffled.chance + max(margin, STANDARD_ERRORS * error)
         falls = shuffled.quality <= bound
     else:
-        bound = (quality.value + shuffled.chance) / 2
+        bound = shuffled.chance + margin
         falls = shuffled.quality >= bound
     if not falls:
         sign = "<=" if measured.task.higher_is_better else ">="

@@ -72,7 +72,8 @@ def of_entry(task: Task, source: Source, folder: Path, threads: int, sandboxed: 
         "mlperf.entries.entry:build", job, threads=threads, name="the entry's build", limits=BUILDING, folder=private,
         sandbox=locked_up([folder], data) if sandboxed else None,
     )  # fmt: skip
-    for name in (context.FOLDER, CANDIDATE, *map(context.file_of, facts["kept"])):
+    written = [] if facts["model_sha256"] is None else [CANDIDATE]
+    for name in (*map(context.file_of, facts["kept"]), *written):
         require_plain(private, name)
     for name in (context.FOLDER, CANDIDATE):
         if (private / name).exists():
@@ -82,10 +83,10 @@ def of_entry(task: Task, source: Source, folder: Path, threads: int, sandboxed: 
 
 
 def require_plain(folder: Path, name: str) -> None:
-    """Refused for a link or a special file, which might lead to what is none of the entry's."""
+    """Refused where an entry said that it keeps a file and there is none, or a link to what may be none of its own."""
     path = folder / name
-    if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
-        raise process.Refused("ENTRY", f"{name} is no plain file or folder; keep things by `context.once`")
+    if path.resolve() != folder.resolve() / name or not path.is_file():
+        raise process.Refused("ENTRY", f"{name} is no plain file; keep things by `context.once` and leave them there")
 
 
 def contestant(
