@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import NamedTuple
 
 import numba
 from llvmlite import binding
+from numba.core import registry
 
 
 class Path(NamedTuple):
@@ -67,11 +69,20 @@ VNNI = PATH == "avx512" and "avx512vnni" in host_features()
 def widen(path: str) -> None:
     """Let LLVM's own vectors be as wide as ours: by itself it takes half of AVX-512, for the clock of older CPUs' sake.
 
-    Numba reads this when it compiles for the first time. Measured: exp, GELU and softmax take 0.65 of the time.
+    Measured: exp, GELU and softmax take 0.65 of the time. Numba reads this at a process's first `@njit`; warns where
+    that one has been.
     """
-    if path == "avx512" and not numba.config.CPU_FEATURES:  # type: ignore[attr-defined]
-        features = binding.get_host_cpu_features().flatten()
-        numba.config.CPU_FEATURES = f"{features},-prefer-256-bit"  # type: ignore[attr-defined]
+    if path != "avx512" or numba.config.CPU_FEATURES:  # type: ignore[attr-defined]
+        return
+    features = binding.get_host_cpu_features().flatten()
+    numba.config.CPU_FEATURES = f"{features},-prefer-256-bit"  # type: ignore[attr-defined]
+    if "_toplevel_target_context" in vars(registry.cpu_target):
+        warnings.warn(
+            "kernels: Numba was in use before they were imported; they are compiled anew and with vectors of half the "
+            "width. Put `import kernels.cpu` before the first @njit",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 widen(PATH)

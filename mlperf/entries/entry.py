@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numba.core import event
 
+import kernels.cpu  # noqa: F401  before an entry's first @njit, which settles how wide vectors are
 from kernels.threads import set_num_threads
 from mlperf import tasks
 from mlperf.candidate import Compilations

@@ -60,3 +60,14 @@ def test_kernels_on_every_path(path):
         env={**os.environ, "KERNELS_SIMD": path}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+@pytest.mark.skipif(cpu.PATH != "avx512", reason="other paths are as wide as LLVM's own vectors")
+@pytest.mark.parametrize("first", ["numba.njit(lambda: 1)", "import kernels.cpu; numba.njit(lambda: 1)"])
+def test_who_uses_numba_before_the_kernels_is_warned(first):
+    code = f"import numba; {first}; import kernels.cpu; print(numba.njit(lambda: 1).targetctx.codegen().magic_tuple())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    early = not first.startswith("import")
+    assert ("-prefer-256-bit" in done.stdout) != early
+    assert ("Put `import kernels.cpu` before the first @njit" in done.stderr) == early
