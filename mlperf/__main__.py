@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from leaderboard import StoreError, codes
+from leaderboard.text import inert
 from mlperf.commands import doctor, duel, explain, keygen, listing, new, selftest, submit, tune, verify
 from mlperf.commands.terminal import CommandParser, UsageError
-from mlperf.process import Refused, WorkerError
+from mlperf.confinement.hearing import Refused, WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.tasks import UnknownTask
 from tinytorch.datasets import DataError
@@ -64,8 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mlperf: --model {options.model} needs data: {error}", file=sys.stderr)
         return 2
     except Refused as refused:
-        print(f"mlperf: {refused.code}: {refused}\n(python -m mlperf explain {refused.code})", file=sys.stderr)
-        print(f"mlperf: {refused.code}: {refused}\n{codes.catalogue()[refused.code].remedy}", file=sys.stderr)
+        told = "\n".join(map(inert, str(refused).split("\n")))
+        remedy = codes.catalogue()[refused.code].remedy
+        print(f"mlperf: {refused.code}: {told}\n{remedy} (python -m mlperf explain {refused.code})", file=sys.stderr)
         return 1
     except (StoreError, WorkerError, OSError, ValueError) as error:
         print(f"mlperf: {error}", file=sys.stderr)

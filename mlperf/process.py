@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mlperf.confinement import tree
-from mlperf.confinement.hearing import LimitExceeded, Refused, Report, WorkerError, checked, lines, read
+from mlperf.confinement.hearing import LimitExceeded, Report, WorkerError, checked, lines, read, refusal
 from mlperf.confinement.limits import OURS, Limits, Watchdog
 from mlperf.confinement.sandbox import PROCESSES as SANDBOX_PROCESSES
 from mlperf.confinement.sandbox import Sandbox
@@ -239,7 +239,7 @@ def listen(
                         raise WorkerError(f"{name} reported a result without what it found")
                     return event["found"]
                 case "refused":
-                    raise Refused(str(event.get("code")), str(event.get("text")))
+                    raise refusal(event, name)
             if (word := hear(event)) is not None:
                 send(process.stdin, word)
     except BrokenPipeError:

@@ -33,6 +33,7 @@ from leaderboard import (
 from leaderboard import Task as TaskRecord
 from mlperf import environment, tasks
 from mlperf.audits import together
+from mlperf.confinement.hearing import Refused, Report
 from mlperf.confinement.sandbox import Sandbox
 from mlperf.contestant import Contestant, Making
 from mlperf.costs import query_flops
@@ -40,7 +41,7 @@ from mlperf.entries.source import Source
 from mlperf.harness import PRACTICE, RANKED, Effort, Side
 from mlperf.metrics import Metric, sha256_of
 from mlperf.pins import pin_reasons
-from mlperf.process import Job, Refused, Report, measure, run
+from mlperf.process import Job, measure, run
 from mlperf.recipe import Recipe
 from mlperf.tasks import Task
 from profiler.cost import parameters

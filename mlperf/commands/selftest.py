@@ -28,13 +28,13 @@ from leaderboard.measured import Blocks
 from mlperf import environment
 from mlperf.commands.terminal import UsageError, add_command, compile_all, phase
 from mlperf.confinement.attacked import ATTACKS, GUARDS, rows
+from mlperf.confinement.hearing import Refused, Report
 from mlperf.confinement.sandbox import bubblewrap
 from mlperf.contestant import Making, of_recipe
 from mlperf.entries import source
 from mlperf.entries.building import of_entry
 from mlperf.entries.cheats import CHEATS, FOLDER, Cheat
 from mlperf.harness import PRACTICE, RANKED, Arm, Effort
-from mlperf.process import Refused, Report
 from mlperf.submission import Conditions, Entry, ask_workers, submit, write_samples
 from mlperf.tasks import Task, find
 from mlperf.worker import Pair

@@ -13,7 +13,10 @@ from typing import IO, Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from leaderboard import codes
 from mlperf.confinement.limits import Limits
+
+MOST_TOLD = 4000  # characters of why something is refused
 
 
 class WorkerError(RuntimeError):
@@ -91,6 +94,14 @@ def read(line: bytes, name: str) -> dict[str, Any]:
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         raise WorkerError(f"{name} reported something that is no event: {line[:80]!r}")
     return event
+
+
+def refusal(event: dict[str, Any], name: str) -> WorkerError:
+    """A breach of the rules as a worker reports it: Refused, if there is such a rule."""
+    code, text = event.get("code"), event.get("text")
+    if isinstance(code, str) and code in codes.catalogue() and isinstance(text, str):
+        return Refused(code, text[:MOST_TOLD])
+    return WorkerError(f"{name} reported a breach of a rule that there is not: {str(code)[:80]!r}")
 
 
 @cache

@@ -18,6 +18,7 @@ import numpy as np
 from leaderboard import Candidate, EntrySource, Stage
 from mlperf import environment, process
 from mlperf.confinement import limits
+from mlperf.confinement.hearing import Refused
 from mlperf.confinement.sandbox import locked_up
 from mlperf.contestant import CANDIDATE, Contestant, Making
 from mlperf.entries import context
@@ -86,7 +87,7 @@ def require_plain(folder: Path, name: str) -> None:
     """Refused where an entry said that it keeps a file and there is none, or a link to what may be none of its own."""
     path = folder / name
     if path.resolve() != folder.resolve() / name or not path.is_file():
-        raise process.Refused("ENTRY", f"{name} is no plain file; keep things by `context.once` and leave them there")
+        raise Refused("ENTRY", f"{name} is no plain file; keep things by `context.once` and leave them there")
 
 
 def contestant(

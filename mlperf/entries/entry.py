@@ -30,6 +30,7 @@ import kernels.cpu  # noqa: F401  before an entry's first @njit, which settles h
 from kernels.threads import set_num_threads
 from mlperf import tasks
 from mlperf.candidate import Compilations
+from mlperf.confinement.hearing import MOST_TOLD
 from mlperf.contestant import CANDIDATE, dtypes_of, nonzero
 from mlperf.costs import query_flops
 from mlperf.entries import source
@@ -43,7 +44,6 @@ from tinytorch.core.layers import Layer
 from tinytorch.perf.quantization import weights_only
 
 CALIBRATION_SAMPLES = 256
-MOST_TOLD = 4000  # characters of an entry's traceback
 OTHER_WEIGHTS = (
     "optimize made other weights than when the entry was built; make what is random or trained by `context.once` or "
     "`context.taught`, which keep it, and what depends on time or on the process not at all"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from leaderboard import Candidate, Submission
 from leaderboard.verification import Check
+from mlperf.confinement.hearing import Refused
 from mlperf.contestant import of_recipe
 from mlperf.entries.building import of_entry
 from mlperf.entries.source import Source
 from mlperf.pipeline import FUNCTIONS, Context, State, Watch, start, unwatched, variants
-from mlperf.process import Refused
 from mlperf.recipe import Recipe
 from mlperf.replays.inspection import SOURCE, Subject, outcome
 from mlperf.tasks import Task

@@ -16,7 +16,7 @@ from leaderboard.derive import derive
 from leaderboard.proof import prove_file
 from leaderboard.verification import Check, Replay
 from mlperf import environment
-from mlperf.process import Refused, WorkerError
+from mlperf.confinement.hearing import Refused, WorkerError
 from mlperf.recipe import RecipeError
 from mlperf.replays import hidden, tolerances
 from mlperf.replays.inspection import Subject, inspect

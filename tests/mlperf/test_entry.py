@@ -12,9 +12,9 @@ from mlperf import submission, tasks
 from mlperf.__main__ import main
 from mlperf.commands.terminal import compile_all
 from mlperf.confinement import limits
+from mlperf.confinement.hearing import Refused
 from mlperf.entries import building, source
 from mlperf.harness import PRACTICE
-from mlperf.process import Refused
 from mlperf.submission import Conditions, ask_workers, write_samples
 
 

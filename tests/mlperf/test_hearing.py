@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlperf.confinement.hearing import LimitExceeded, Refused, WorkerError, checked, lines, read
+from mlperf.confinement.hearing import MOST_TOLD, LimitExceeded, Refused, WorkerError, checked, lines, read, refusal
 from mlperf.confinement.limits import Limits
 
 WHOLE = {
@@ -44,6 +44,15 @@ def test_a_line_is_an_event_or_an_error_with_the_worker_s_name(line):
 def test_what_is_no_event_is_an_error(line, text):
     with pytest.raises(WorkerError, match=text):
         read(line, "worker 0")
+
+
+def test_a_refusal_names_a_rule_that_there_is():
+    refused = refusal({"code": "ENTRY", "text": "no" * MOST_TOLD}, "worker 0")
+    assert isinstance(refused, Refused) and refused.code == "ENTRY" and len(str(refused)) == MOST_TOLD
+    for code, text in (("NO_SUCH_RULE", "no"), ("<b>" * 1000, "no"), (None, "no"), (["ENTRY"], "no"), ("ENTRY", 5)):
+        error = refusal({"code": code, "text": text}, "worker 0")
+        assert type(error) is WorkerError and len(str(error)) < 200
+        assert str(error).startswith("worker 0 reported a breach of a rule that there is not: ")
 
 
 def test_reading_ends_at_the_limits():

@@ -14,7 +14,7 @@ import pytest
 from leaderboard import StoreError, load_all
 from mlperf.__main__ import main
 from mlperf.commands import submit
-from mlperf.process import Refused, WorkerError
+from mlperf.confinement.hearing import Refused, WorkerError
 from tests.mlperf.disturbed import DISTURBED
 
 ROOT = Path(submit.__file__).parents[1]
