@@ -43,18 +43,23 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 def fresh(samples: Sequence[np.ndarray], count: int, rng: np.random.Generator) -> list[np.ndarray]:
     """`count` inputs that were never asked: numbers moved a little, whole numbers drawn from those at each place."""
-    if samples[0].dtype.kind == "f":
-        some = [samples[i] for i in rng.integers(len(samples), size=count)]
-        spread = JITTER * (float(np.std(samples[0])) or 1)
-        return [(x + spread * rng.standard_normal(x.shape)).astype(x.dtype) for x in some]
     seen = np.concatenate(samples)
-    places = np.indices(seen.shape[1:])
-    return [seen[(rng.integers(len(seen), size=seen.shape[1:]), *places)][None] for _ in range(count)]
+    if seen.dtype.kind == "f":
+        some = seen[rng.integers(len(seen), size=count)]
+        spread = JITTER * (float(np.std(samples[0])) or 1)
+        return queries(some + np.asarray(spread, seen.dtype) * rng.standard_normal(some.shape, np.float32))
+    chosen = rng.integers(len(seen), size=(count, *seen.shape[1:]))
+    return queries(seen[(chosen, *np.indices(seen.shape[1:]))])
 
 
 def copies(samples: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
     """`count` arrays of their own with the samples' values over and over: what `fresh` is compared with."""
-    return [samples[i % len(samples)].copy() for i in range(count)]
+    return queries(np.concatenate(samples)[np.arange(count) % len(samples)])
+
+
+def queries(rows: np.ndarray) -> list[np.ndarray]:
+    """Each row as a query (1, ...), in memory of its own."""
+    return list(rows[:, None])
 
 
 def times(runners: Mapping[str, Runner], calls: Mapping[str, int]) -> dict[str, float]:
