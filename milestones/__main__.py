@@ -67,12 +67,12 @@ class Outcome(NamedTuple):
         return f"failed (exit code {self.code}); see above"
 
 
-def run(entry: Entry, options: Sequence[str]) -> Outcome:
-    """Start a script, pass on all it prints, and read its last line.
+def run(entry: Entry, options: Sequence[str], through: Sequence[str] = ()) -> Outcome:
+    """Start a script, pass on all it prints, and read its last line. `through` is what Python is told before it.
 
     It has a session of its own, so that Ctrl-C reaches it once, through us: KeyboardInterrupt after it has ended.
     """
-    command = [sys.executable, str(entry.path), *options]
+    command = [sys.executable, *through, str(entry.path), *options]
     last = ""
     with stopwatch() as took:
         started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
