@@ -1,5 +1,6 @@
 """`tito`: collects the commands. Exit code 0 where all went well, 1 where something failed, 2 for what is unknown,
-130 after Ctrl-C."""
+130 after Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 
 from mlperf.commands.terminal import CommandParser, UsageError
-from tito.commands import checkpoint, milestone, module, setup
+from tito.commands import capstone, checkpoint, grade, milestone, module, setup
 from tito.course import UnknownModule
 
-COMMANDS = {"setup": setup, "module": module, "checkpoint": checkpoint, "milestone": milestone}
+COMMANDS = {
+    "setup": setup, "module": module, "checkpoint": checkpoint, "milestone": milestone, "capstone": capstone,
+    "grade": grade,
+}  # fmt: skip
 
 
 def forward_leaderboard(words: Sequence[str]) -> int:

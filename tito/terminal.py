@@ -59,7 +59,7 @@ def case(failure: Failure, module: Module, workspace: Workspace) -> list[str]:
     """The smallest case that failed: what was run, what should have come, what came, and where to look."""
     first, *more = failure.code.splitlines()
     lines = [f">>> {first}", *(f"... {line}" if line.startswith(" ") else f">>> {line}" for line in more)]
-    expected, got = (text.replace("\n", "\n" + " " * 20) for text in (failure.expected, failure.got))
+    expected, got = (text.replace("\n", "\n" + " " * 10) for text in (failure.expected, failure.got))
     lines += [f"expected  {expected}", f"got       {got}"]
     place = where(failure, module, workspace)
     return [line for text in [*lines, *([f"look at   {place}"] if place else [])] for line in text.splitlines()]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mlperf import process
 from mlperf.confinement.hearing import WorkerError
 from mlperf.confinement.limits import MB, Limits
+from mlperf.confinement.sandbox import Sandbox
 from tito.checks import Failure, Module, last_line
 from tito.course import find
 from tito.replacing import replace
@@ -35,7 +36,12 @@ class Result(NamedTuple):
         return not self.ended and bool(self.checks) and not self.failures
 
 
-def tried(module: Module, files: Mapping[str, str], progress: Callable[[], object] = lambda: None) -> Result:
+def tried(
+    module: Module,
+    files: Mapping[str, str],
+    progress: Callable[[], object] = lambda: None,
+    sandbox: Sandbox | None = None,
+) -> Result:
     """The checkpoint of a module on files in the place of ours, by name; `progress()` is called after each check."""
 
     def hear(event: dict[str, Any]) -> None:
@@ -44,7 +50,7 @@ def tried(module: Module, files: Mapping[str, str], progress: Callable[[], objec
 
     job = {"module": module.slug, "files": dict(files)}
     try:
-        found = process.run("tito.testing:child", job, hear, name=f"module {module.slug}", limits=LIMITS)
+        found = process.run("tito.testing:child", job, hear, name=f"module {module.slug}", limits=LIMITS, sandbox=sandbox)
     except WorkerError as error:
         return Result(module, (), str(error))
     try:

@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -34,13 +35,26 @@ class Completed(BaseModel):
     active: bool = True
 
 
-class Progress(BaseModel):
-    """What a student has completed, by slug."""
+class Reached(BaseModel):
+    """How the last run of a milestone's script ended, and which modules were the student's then."""
 
     model_config = ConfigDict(extra="forbid")
 
-    version: int = 1
+    ran_utc: str
+    met: bool
+    verdict: str
+    seconds: float | None
+    mine: tuple[str, ...] = ()
+
+
+class Progress(BaseModel):
+    """What a student has completed, by slug, and the milestones reached, by script: the best of what was run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1] = 1
     completed: dict[str, Completed] = {}
+    milestones: dict[str, Reached] = {}
 
 
 class Workspace:
@@ -51,7 +65,7 @@ class Workspace:
 
     @classmethod
     def here(cls) -> Workspace:
-        """That of TITO_WORKSPACE, else `tito/` in the current folder."""
+        """That of TITO_WORKSPACE, else `my_tinytorch/` in the current folder."""
         return cls(Path(os.environ.get(VARIABLE) or "my_tinytorch"))
 
     @property
@@ -97,6 +111,14 @@ class Workspace:
         progress = self.progress()
         progress.completed[module.slug] = Completed(completed_utc=utc_now(), files=self.digests(module))
         self.save(progress)
+
+    def reach(self, script: str, reached: Reached) -> None:
+        """Record how a milestone's script ended, unless it did better before: met, and with more modules of one's own."""
+        progress = self.progress()
+        before = progress.milestones.get(script)
+        if before is None or (before.met, len(before.mine)) <= (reached.met, len(reached.mine)):
+            progress.milestones[script] = reached
+            self.save(progress)
 
     def forget(self, module: Module) -> bool:
         """Take a module back; whether it was recorded."""

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from leaderboard import utc_now
 from milestones import catalogue
 from milestones.__main__ import Outcome, exit_code
 from mlperf.commands.terminal import CommandParser, UsageError, add_command
@@ -13,7 +14,7 @@ from tito import milestones, progress
 from tito.commands.module import tell
 from tito.milestones import NEEDS, missing, needed
 from tito.terminal import next_step, paint, table
-from tito.workspace import Workspace
+from tito.workspace import Reached, Workspace
 
 if TYPE_CHECKING:
     from mlperf.commands.terminal import Commands
@@ -53,7 +54,10 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     passed = [word for word in options.options if word != "--mine"]
     if not options.mine and "--mine" not in options.options:
-        outcomes = [milestones.run(entry, passed, {}) for entry in entries]
+        outcomes = []
+        for entry in entries:
+            outcomes.append(milestones.run(entry, passed, {}))
+            record(workspace, entry, outcomes[-1], ())
         next_step(f"tito milestone run {options.milestone} --mine")
         return exit_code(outcomes)
     return mine(entries, passed, workspace)
@@ -88,6 +92,7 @@ def mine(entries: list[catalogue.Entry], options: list[str], workspace: Workspac
         own = milestones.run(entry, options, files)
         print(f"\n== {entry.name} on TinyTorch's own, to compare\n", flush=True)
         ours = milestones.run(entry, options, {})
+        record(workspace, entry, own, tuple(one.slug for one in needed(number)))
         outcomes.append(own)
         rows += [(entry.name, "yours", *figures(own)), (entry.name, "TinyTorch", *figures(ours))]
     print(f"\nYours were {yours}; everything else is TinyTorch's.\n")
@@ -98,6 +103,16 @@ def mine(entries: list[catalogue.Entry], options: list[str], workspace: Workspac
         "rows": [dict(zip(("script", "modules", "reached", "training", "met"), row)) for row in rows],
     }, separators=(",", ":")))  # fmt: skip
     return exit_code(outcomes)
+
+
+def record(workspace: Workspace, entry: catalogue.Entry, outcome: Outcome, own: tuple[str, ...]) -> None:
+    """Keep how a script ended; a short run, and one that had no data, is no achievement."""
+    if not outcome.skipped and not outcome.line.get("quick"):
+        seconds = outcome.line.get("seconds")
+        workspace.reach(entry.name, Reached(
+            ran_utc=utc_now(), met=outcome.met, verdict=outcome.reached, mine=own,
+            seconds=seconds if isinstance(seconds, int | float) else None,
+        ))  # fmt: skip
 
 
 def figures(outcome: Outcome) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 from mlperf.commands.terminal import CommandParser, UsageError, add_command, compile_all, phase
@@ -87,7 +88,7 @@ def start(module: Module, workspace: Workspace) -> int:
     for path in progress.start(module, workspace):
         print(f"{path} is yours to fill in.")
     parts = [part.name for parts in module.parts.values() for part in parts]
-    print(f"{module.question} Write {', '.join(parts)}.")
+    print("\n".join(textwrap.wrap(f"{module.question} Write {', '.join(parts)}.", 100)))
     next_step(f"tito module test {module.number:02}")
     return 0
 

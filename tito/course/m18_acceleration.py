@@ -43,7 +43,7 @@ CHECKS = (
         (f"{M}m.train()\np = accelerate(m, x)\nbool((p(x) == p(x)).all())", True),
         (f"{M}_ = accelerate(m.train(), x)\nm.training", False),
     )),
-    Check("accelerate", "queries of another shape are refused", (
+    Check("accelerate", "a query of another shape is an error", (
         (f"{M}accelerate(m, x)(np.zeros((2, 8), np.float32))", Raises("ValueError")),
     )),
     Check("absorb", "weights and bias do the work of the batch norm behind them", (
