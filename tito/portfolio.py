@@ -42,8 +42,8 @@ def own_code(workspace: Workspace, progress: Progress) -> Section:
 def milestones(progress: Progress) -> Section:
     """What was reached, and on whose code."""
     rows = tuple(
-        (script, reached.verdict, "yes" if reached.met else "no", f"{reached.seconds:.1f} s" if reached.seconds else "-",
-         ", ".join(reached.mine) or "none", reached.ran_utc)
+        (script, reached.verdict, "yes" if reached.met else "no",
+         f"{reached.seconds:.1f} s" if reached.seconds else "-", ", ".join(reached.mine) or "none", reached.ran_utc)
         for script, reached in sorted(progress.milestones.items())
     )  # fmt: skip
     words = f"{sum(one.met for one in progress.milestones.values())} claims met." if rows else "None has been run yet."
@@ -63,8 +63,8 @@ def competition(submissions: Sequence[Submission], name: str) -> Iterator[Sectio
     """The best submissions, and how each was made, stage by stage."""
     own = best(submissions, name)
     rows = tuple(
-        (one.model, one.division, f"{one.derived.ratio_lo:.3g}x", f"{one.derived.ratio:.3g}x", f"{one.quality.value:.4f}",
-         f"{one.candidate.bytes_stored:,}", one.submission_id[:12])
+        (one.model, one.division, f"{one.derived.ratio_lo:.3g}x", f"{one.derived.ratio:.3g}x",
+         f"{one.quality.value:.4f}", f"{one.candidate.bytes_stored:,}", one.submission_id[:12])
         for one in own
     )  # fmt: skip
     headers = ("model", "division", "faster, lower bound", "ratio", one_word(own), "bytes", "id")
@@ -118,13 +118,13 @@ PAGE = """\
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid color-mix(in srgb, currentColor 25%, transparent); }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #8886; }
 img { max-width: 100%; background: white; }
 </style></head><body>
 <h1>TinyTorch: {{ name }}</h1>
 {% for part in parts %}<section><h2>{{ part.title }}</h2><p>{{ part.words }}</p>
-{% if part.rows %}<div class="wide" tabindex="0"><table><thead><tr>{% for word in part.headers %}<th scope="col">{{ word }}</th>\
-{% endfor %}</tr></thead><tbody>
+{% if part.rows %}<div class="wide" tabindex="0"><table><thead><tr>
+{% for word in part.headers %}<th scope="col">{{ word }}</th>{% endfor %}</tr></thead><tbody>
 {% for row in part.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>{% endif %}
 {% if part.picture %}<img src="{{ part.picture }}" alt="{{ part.title }}">{% endif %}</section>

@@ -48,9 +48,9 @@ def tried(
         if event["event"] == "checked":
             progress()
 
-    job = {"module": module.slug, "files": dict(files)}
+    job, name = {"module": module.slug, "files": dict(files)}, f"module {module.slug}"
     try:
-        found = process.run("tito.testing:child", job, hear, name=f"module {module.slug}", limits=LIMITS, sandbox=sandbox)
+        found = process.run("tito.testing:child", job, hear, name=name, limits=LIMITS, sandbox=sandbox)
     except WorkerError as error:
         return Result(module, (), str(error))
     try:

@@ -113,7 +113,7 @@ class Workspace:
         self.save(progress)
 
     def reach(self, script: str, reached: Reached) -> None:
-        """Record how a milestone's script ended, unless it did better before: met, and with more modules of one's own."""
+        """Record how a milestone's script ended, unless it did better before: met, and on more modules of one's own."""
         progress = self.progress()
         before = progress.milestones.get(script)
         if before is None or (before.met, len(before.mine)) <= (reached.met, len(reached.mine)):

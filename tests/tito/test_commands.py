@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -241,7 +242,7 @@ def test_a_page_of_what_was_reached(mine, tito, tmp_path):
     code, out, _ = tito(f"capstone report {options}")
     assert code == 0
     last = json.loads(out.splitlines()[-1])
-    text, page = (open(last[kind]).read() for kind in ("markdown", "html"))
+    text, page = (Path(last[kind]).read_text() for kind in ("markdown", "html"))
     for words in ("3 of 20 modules are my own code", "Can I make arrays", "The best valid submissions of Ada.",
                   "<td>3.8", "Waterfall of cnn, closed"):  # fmt: skip
         assert words in page

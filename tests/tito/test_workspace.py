@@ -1,6 +1,7 @@
 """A student's record: whole or not there, and made anew from tests where it is broken."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_a_file_that_is_there_is_never_overwritten(workspace):
     module = find("09")
     files_of(workspace, "09")
     workspace.path(module, module.sources[0]).unlink()
-    with pytest.raises(progress.AlreadyThere, match="09_spatial_dataloader.py is there already and stays as it is"):
+    with pytest.raises(progress.AlreadyThere, match=r"09_spatial_dataloader\.py is there already and stays as it is"):
         progress.start(module, workspace)
     assert not workspace.path(module, module.sources[0]).exists()  # all of them, or none
 
@@ -62,7 +63,7 @@ def test_reset_loses_nothing(workspace):
     path.write_text("mine")
     workspace.complete(module)
     (aside,) = progress.reset(module, workspace)
-    assert "NotImplementedError" in path.read_text() and open(aside).read() == "mine"
+    assert "NotImplementedError" in path.read_text() and Path(aside).read_text() == "mine"
     assert module.slug not in workspace.progress().completed
 
 

@@ -65,9 +65,11 @@ WRONG: dict[str, list[tuple[str, str, str, str]]] = {
          "Trainer.evaluate"),
     ],
     "09_spatial": [
-        ("tinytorch.core.spatial", "padding=self.padding, dilation=self.dilation, groups=self.groups\n        )\n\n    def extra",
+        ("tinytorch.core.spatial", "padding=self.padding, dilation=self.dilation, groups=self.groups\n        )\n\n"
+         "    def extra",
          "padding=(0, 0), dilation=self.dilation, groups=self.groups\n        )\n\n    def extra", "Conv2d.forward"),
-        ("tinytorch.core.spatial", "        if not self.training:\n            stats", "        if False:\n            stats",
+        ("tinytorch.core.spatial", "        if not self.training:\n            stats", "        if False:\n"
+         "            stats",
          "BatchNorm2d.forward"),
         ("tinytorch.core.dataloader", "return full + (1 if rest and not self.drop_last else 0)", "return full",
          "DataLoader.__len__"),
@@ -95,7 +97,8 @@ WRONG: dict[str, list[tuple[str, str, str, str]]] = {
          "MultiHeadAttention.forward"),
     ],
     "13_transformers": [
-        ("tinytorch.core.transformer", "        return x + self.mlp(self.ln2(x))", "        return self.mlp(self.ln2(x))",
+        ("tinytorch.core.transformer", "        return x + self.mlp(self.ln2(x))", "        return "
+         "self.mlp(self.ln2(x))",
          "TransformerBlock.forward"),
         ("tinytorch.core.transformer", "        return self.ln_f(x)", "        return x", "GPT.hidden"),
         ("tinytorch.core.transformer", "        cache.advance(count)\n", "", "GPT.forward"),
@@ -108,12 +111,14 @@ WRONG: dict[str, list[tuple[str, str, str, str]]] = {
          "flops"),
     ],
     "15_quantization": [
-        ("tinytorch.perf.quantization", "changed = fold_batch_norm(model).eval()", "changed = model.eval()", "quantize"),
+        ("tinytorch.perf.quantization", "changed = fold_batch_norm(model).eval()", "changed = model.eval()",
+         "quantize"),
         ("tinytorch.perf.quantization", "[100 - percentile, percentile]", "[0, 100]", "activation_grids"),
         ("tinytorch.perf.quantization", "return replace(format, grid=None) if", "return format if", "weights_only"),
     ],
     "16_compression": [
-        ("tinytorch.perf.compression", "kept[np.argsort(magnitudes, kind=\"stable\")[: int(sparsity * magnitudes.size)]]",
+        ("tinytorch.perf.compression", "kept[np.argsort(magnitudes, kind=\"stable\")[: int(sparsity * "
+         "magnitudes.size)]]",
          "kept[np.argsort(-magnitudes, kind=\"stable\")[: int(sparsity * magnitudes.size)]]", "magnitude_prune"),
         ("tinytorch.perf.compression", "min(int(fraction * norms.size), norms.size - 1)",
          "int(fraction * norms.size) + 1", "strongest_channels"),
@@ -121,7 +126,8 @@ WRONG: dict[str, list[tuple[str, str, str, str]]] = {
          "sum(np.count_nonzero(w) for w in weights)", "measure_sparsity"),
     ],
     "17_memoization": [
-        ("tinytorch.core.kv_cache", "        self.lengths += count\n", "        self.lengths += 1\n", "KVCache.advance"),
+        ("tinytorch.core.kv_cache", "        self.lengths += count\n", "        self.lengths += 1\n",
+         "KVCache.advance"),
         ("tinytorch.core.kv_cache", "held = self.seq_pos + self._waiting[layer_idx]", "held = self.max_seq_len",
          "KVCache.get"),
         ("tinytorch.core.kv_cache", "ops.cache_write(cache.data, new.data, positions)",

@@ -29,14 +29,14 @@ def add_parser(commands: Commands) -> None:
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=CommandParser)
     actions.add_parser("status", help="every question, and whether your code answers it")
     actions.add_parser("timeline", help="what you completed, in its order")
-    actions.add_parser("test", help="ask one again").add_argument("module", metavar="NN", help="2, 02, tensor, 02_tensor")
+    again = actions.add_parser("test", help="ask one again")
+    again.add_argument("module", metavar="NN", help="2, 02, tensor or 02_tensor")
 
 
 def run(options: argparse.Namespace) -> int:
     """Show, or ask one again."""
     workspace = Workspace.here()
     if options.action == "test":
-        options.action = "test"
         return module.run(options)
     record = progress.read(workspace, module.tell)
     return (status if options.action == "status" else timeline)(workspace, record)

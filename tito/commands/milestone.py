@@ -118,4 +118,5 @@ def record(workspace: Workspace, entry: catalogue.Entry, outcome: Outcome, own: 
 def figures(outcome: Outcome) -> tuple[str, str, str]:
     """What was reached, how long training took, and whether the claim is met."""
     seconds = outcome.line.get("seconds")
-    return outcome.reached, f"{seconds:.2f} s" if isinstance(seconds, int | float) else "-", "yes" if outcome.met else "NO"
+    training = f"{seconds:.2f} s" if isinstance(seconds, int | float) else "-"
+    return outcome.reached, training, "yes" if outcome.met else "NO"

@@ -31,10 +31,8 @@ def modules() -> tuple[Module, ...]:
 
 def find(word: str) -> Module:
     """A module by its number, its name, or both: 2, 02, tensor, 02_tensor. Raises UnknownModule."""
-    number, _, name = word.partition("_")
-    if word in NAMES:
-        return module(NAMES.index(word) + 1)
-    if number.isascii() and number.isdigit() and 1 <= int(number) <= len(NAMES) and name in ("", NAMES[int(number) - 1]):
-        return module(int(number))
-    known = ", ".join(f"{i:02}_{name}" for i, name in enumerate(NAMES, 1))
+    for number, name in enumerate(NAMES, 1):
+        if word in (name, str(number), f"{number:02}", f"{number}_{name}", f"{number:02}_{name}"):
+            return module(number)
+    known = ", ".join(f"{number:02}_{name}" for number, name in enumerate(NAMES, 1))
     raise UnknownModule(f"unknown module {word[:40]!r}; known by number, name or both: {known}")

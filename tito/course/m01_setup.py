@@ -5,14 +5,16 @@ from __future__ import annotations
 from tito.checks import Check, Module, Part, Raises
 
 PARTS = (
-    Part("nbytes", "Raises ValueError for what is no size.", ">>> nbytes('2M')\n2097152", "UNITS knows what K, M and G mean."),
+    Part("nbytes", "Raises ValueError for what is no size.", ">>> nbytes('2M')\n2097152", "UNITS knows what K, M "
+    "and G mean."),
     Part(
         "count", "", ">>> count('0-3,8')\n5",
         "Split at the commas; a part is one number, or first-last. str.partition tells both apart.",
     ),
     Part(
         "cpu_info", "Empty where the system has no such file.", ">>> isinstance(cpu_info(), dict)\nTrue",
-        "read(CPU_INFO) is its text or None; entries of processors are apart by an empty line, key and value by a colon.",
+        "read(CPU_INFO) is its text or None; entries of processors are apart by an empty line, key and value by a "
+        "colon.",
     ),
 )  # fmt: skip
 

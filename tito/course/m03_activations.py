@@ -12,7 +12,8 @@ PARTS = (
     Part(
         "ReLU.forward", "x of any shape gives the same shape.",
         ">>> ReLU()(Tensor([-1, 0, 2])).tolist()\n[0.0, 0.0, 2.0]",
-        "apply(ops.relu, floating(x)) runs the compiled op; or build it from what a Tensor can do, as long as gradients "
+        "apply(ops.relu, floating(x)) runs the compiled op; or build it from what a Tensor can do, as long as "
+        "gradients "
         "flow.",
     ),
     Part(

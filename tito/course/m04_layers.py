@@ -51,7 +51,8 @@ CHECKS = (
         ("bool(np.abs(Linear(100, 50).weight.data).max() <= 0.1)", True),
         ("bool(Linear(100, 50).weight.data.std() > 0.04)", True),
         ("len(np.unique(Linear(10, 10).weight.data)) > 90", True),
-        ("np.random.seed(1)\na = Linear(3, 3)\nnp.random.seed(1)\nbool((a.weight.data == Linear(3, 3).weight.data).all())",
+        ("np.random.seed(1)\na = Linear(3, 3)\nnp.random.seed(1)\n"
+         "bool((a.weight.data == Linear(3, 3).weight.data).all())",
          True),
     )),
     Check("Linear.forward", "x times weight plus bias", (

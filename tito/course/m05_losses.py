@@ -67,7 +67,8 @@ CHECKS = (
         ("CrossEntropyLoss()(Tensor([[0.0, 0.0]]), Tensor(np.array([0, 1])))", Raises("ValueError")),
     )),
     Check("CrossEntropyLoss.forward", "its gradient is (softmax - one at the right class) / rows", (
-        ("x = Tensor([[0.0, 0.0]], requires_grad=True)\nCrossEntropyLoss()(x, Tensor(np.array([0]))).backward()\nx.grad",
+        ("x = Tensor([[0.0, 0.0]], requires_grad=True)\nCrossEntropyLoss()(x, Tensor(np.array([0]))).backward()\n"
+         "x.grad",
          [[-0.5, 0.5]]),
         ("x = Tensor(np.zeros((2, 2)), requires_grad=True)\n"
          "CrossEntropyLoss()(x, Tensor(np.array([0, 1]))).backward()\nx.grad", [[-0.25, 0.25], [0.25, -0.25]]),

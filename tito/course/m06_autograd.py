@@ -30,7 +30,8 @@ PARTS = (
     Part(
         "backward", "", ">>> x = Tensor([3.0], requires_grad=True)\n>>> backward((x * x).sum())\n>>> x.grad.tolist()\n"
         "[6.0]",
-        "Keep the gradients that are on their way in a dict by node, beginning with the root's. Visit sorted_nodes: take "
+        "Keep the gradients that are on their way in a dict by node, beginning with the root's. Visit sorted_nodes: "
+        "take "
         "the node's gradient out, ask node.gradients(g), bring each into the form of its input with `like`. A leaf is "
         "given it (and what retains its own); a tensor with a _grad_fn adds it to what is on its way there. "
         "_seed(tensor, gradient) is what to begin with.",
@@ -42,7 +43,8 @@ CHECKS = (
     Check("no_grad", "inside nothing is recorded, afterwards it is as before", (
         (f"{X}with no_grad():\n    y = x * 2\ny.requires_grad", False),
         (f"{X}with no_grad():\n    pass\n(x * 2).requires_grad", True),
-        (f"{X}try:\n    with no_grad():\n        raise KeyError\nexcept KeyError:\n    pass\n(x * 2).requires_grad", True),
+        (f"{X}try:\n    with no_grad():\n        raise KeyError\nexcept KeyError:\n    pass\n"
+         "(x * 2).requires_grad", True),
         (f"{X}with no_grad():\n    with no_grad():\n        pass\n    y = x * 2\ny.requires_grad", False),
         ("@no_grad()\ndef f(x):\n    return x * 2\nf(Tensor([1.0], requires_grad=True)).requires_grad", False),
     )),
@@ -70,7 +72,8 @@ CHECKS = (
         ("b = Tensor([1.0, 1.0], requires_grad=True)\n(Tensor(np.ones((3, 2))) + b).sum().backward()\nb.grad", [3, 3]),
     )),
     Check("like", "a gradient has the dtype of what it belongs to", (
-        ("x = Tensor([1.0], requires_grad=True)\n(x.astype('float64') * 2).sum().backward()\nx.grad.dtype.name", "float32"),
+        ("x = Tensor([1.0], requires_grad=True)\n(x.astype('float64') * 2).sum().backward()\nx.grad.dtype.name",
+         "float32"),
         ("like(np.zeros(2, np.float32), np.ones(2)).dtype.name", "float32"),
     )),
     Check("sorted_nodes", "what was made later comes first, and each node once", (
@@ -81,7 +84,8 @@ CHECKS = (
     )),
     Check("backward", "each node is visited once, however often it was used", (
         (f"{X}y = x\nfor _ in range(60):\n    y = y + y\ny.sum().backward()\nfloat(x.grad[0]) == 2.0**60", True),
-        ("x = Tensor([1.0], requires_grad=True)\ny = x\nfor _ in range(3000):\n    y = y + 1\ny.backward()\nx.grad", [1]),
+        ("x = Tensor([1.0], requires_grad=True)\ny = x\nfor _ in range(3000):\n    y = y + 1\ny.backward()\n"
+         "x.grad", [1]),
     )),
     Check("backward", "only leaves that require gradients have them, and what asked to retain", (
         (f"{X}c = Tensor([1.0, 1.0])\n(x * c).sum().backward()\nc.grad", None),
@@ -103,6 +107,7 @@ CHECKS = (
 MODULE = Module(
     6, "autograd", "Can I find the gradient of whatever was computed?",
     {"tinytorch.core.autograd": PARTS},
-    "from tinytorch.core.autograd import backward, like, no_grad, sorted_nodes\nfrom tinytorch.core.tensor import Tensor",
+    "from tinytorch.core.autograd import backward, like, no_grad, sorted_nodes\n"
+    "from tinytorch.core.tensor import Tensor",
     CHECKS,
 )  # fmt: skip

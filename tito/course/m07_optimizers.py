@@ -9,25 +9,30 @@ from tito.checks import Check, Module, Part
 PARTS = (
     Part(
         "Optimizer.zero_grad", "Forgets the gradients of all parameters.",
-        ">>> w = Tensor([1.0], requires_grad=True)\n>>> w.grad = np.ones(1)\n>>> SGD([w]).zero_grad()\n>>> w.grad is None"
+        ">>> w = Tensor([1.0], requires_grad=True)\n>>> w.grad = np.ones(1)\n>>> SGD([w]).zero_grad()\n"
+        ">>> w.grad is None"
         "\nTrue",
         "None, and not zeros: a parameter without a gradient is not updated.",
     ),
     Part(
-        "SGD.update", "w and g are arrays of one shape; w is changed in place. self.hyper is (lr, momentum, weight_decay, "
+        "SGD.update", "w and g are arrays of one shape; w is changed in place. self.hyper is (lr, momentum, "
+        "weight_decay, "
         "nesterov, decoupled).",
         ">>> w = Tensor([1.0], requires_grad=True)\n>>> w.grad = np.float32([0.5])\n>>> SGD([w], lr=0.1).step()\n"
         ">>> round(w.item(), 4)\n0.95",
         "Decay adds weight_decay w to g, or with `decoupled` shrinks w by lr weight_decay w. velocity = momentum "
-        "velocity + g, in place; w -= lr velocity, or with nesterov lr (g + momentum velocity). moments has no velocity "
+        "velocity + g, in place; w -= lr velocity, or with nesterov lr (g + momentum velocity). moments has no "
+        "velocity "
         "without momentum. ops.sgd_step does all that in one pass.",
     ),
     Part(
-        "Adam.update", "w and g are arrays of one shape; w, m and v are changed in place. self.hyper is (lr, beta1, beta2, "
+        "Adam.update", "w and g are arrays of one shape; w, m and v are changed in place. self.hyper is (lr, beta1, "
+        "beta2, "
         "eps, weight_decay, decoupled, 1 - beta1^t, 1 - beta2^t).",
         ">>> w = Tensor([1.0], requires_grad=True)\n>>> w.grad = np.float32([0.5])\n>>> Adam([w], lr=0.1).step()\n"
         ">>> round(w.item(), 4)\n0.9",
-        "m = beta1 m + (1 - beta1) g and v likewise of g^2; w -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps). "
+        "m = beta1 m + (1 - beta1) g and v likewise of g^2; w -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) "
+        "+ eps). "
         "Decay adds to g, or with `decoupled` shrinks w first. ops.adam_step does all that in one pass.",
     ),
 )  # fmt: skip

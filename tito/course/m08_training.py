@@ -8,11 +8,13 @@ PARTS = (
     Part(
         "Trainer.accumulate", "", ">>> t = Trainer(Scale(1.0), None, MSELoss())\n"
         ">>> x = Tensor([3.0], requires_grad=True)\n>>> t.accumulate(x, Tensor([1.0]))\n4.0",
-        "Model, loss, self.check_finite(loss.item(), x), backward. Of one of several batches the gradient counts for its "
+        "Model, loss, self.check_finite(loss.item(), x), backward. Of one of several batches the gradient counts "
+        "for its "
         "share: divide the loss by `batches` before backward, and return it undivided.",
     ),
     Part(
-        "Trainer.update", "", ">>> w = Linear(1, 1)\n>>> t = Trainer(w, SGD(w.parameters()), MSELoss())\n>>> t.update()\n"
+        "Trainer.update", "", ">>> w = Linear(1, 1)\n>>> t = Trainer(w, SGD(w.parameters()), MSELoss())\n"
+        ">>> t.update()\n"
         ">>> t.step\n1",
         "In this order: self.set_rate('step', self.step); clip_grad_norm or clip_grad_value on self.optimizer.params, "
         "where a limit is set; the optimizer's step; its zero_grad; self.stepped().",
@@ -21,13 +23,15 @@ PARTS = (
         "Trainer.train_epoch", "", ">>> w = Linear(1, 1)\n>>> t = Trainer(w, SGD(w.parameters(), lr=0.0), MSELoss())\n"
         ">>> t.train_epoch([]), t.epoch\n(0.0, 1)",
         "Training mode, self.set_rate('epoch', self.epoch), zero_grad; then for each batch self.learn(x, y), or with "
-        "accumulation self.accumulate and self.update() after so many, and once more for what is left. The mean is over "
+        "accumulation self.accumulate and self.update() after so many, and once more for what is left. The mean is "
+        "over "
         "rows and not batches; append it and the optimizer's lr to self.history; count the epoch.",
     ),
     Part(
         "Trainer.evaluate", "", ">>> t = Trainer(Scale(1.0), None, CrossEntropyLoss())\n"
         ">>> t.evaluate([(Tensor([[9.0, 0.0], [9.0, 0.0]]), Tensor(np.array([0, 1])))])[1]\n0.5",
-        "Remember self.model.training and bring it back; eval mode and no_grad meanwhile. A single output says yes above "
+        "Remember self.model.training and bring it back; eval mode and no_grad meanwhile. A single output says yes "
+        "above "
         "one half, of several the largest counts; a row is right where all its places are.",
     ),
 )  # fmt: skip
@@ -51,7 +55,8 @@ CHECKS = (
         (f"{T}t.update()\nt.update()\nt.step", 2),
     )),
     Check("Trainer.update", "gradients are clipped before the step", (
-        (f"{NET}t = Trainer(m, o, MSELoss(), grad_clip_value=1.0)\nt.accumulate(*{ONE})\nt.update()\nm.weight", [[1.9]]),
+        (f"{NET}t = Trainer(m, o, MSELoss(), grad_clip_value=1.0)\nt.accumulate(*{ONE})\nt.update()\n"
+         "m.weight", [[1.9]]),
         (f"{NET}m.bias = None\no = SGD(m.parameters(), lr=0.1)\nt = Trainer(m, o, MSELoss(), grad_clip_norm=2.0)\n"
          f"t.accumulate(*{ONE})\nt.update()\nm.weight", [[1.8]]),
     )),

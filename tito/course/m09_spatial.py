@@ -8,7 +8,8 @@ SPATIAL = (
     Part(
         "Conv2d.forward", "x (N, in_channels, H, W) gives (N, out_channels, H', W').",
         ">>> Conv2d(1, 2, 3, padding=1)(Tensor(np.zeros((1, 1, 4, 4)))).shape\n(1, 2, 4, 4)",
-        "apply(ops.conv2d, x, weight[, bias], stride=..., padding=..., dilation=..., groups=...); there may be no bias.",
+        "apply(ops.conv2d, x, weight[, bias], stride=..., padding=..., dilation=..., groups=...); there may be no "
+        "bias.",
     ),
     Part(
         "MaxPool2d.forward", "x (N, C, H, W) gives (N, C, H', W').",
@@ -20,7 +21,8 @@ SPATIAL = (
         ">>> AvgPool2d(2)(Tensor([[[[1, 2], [3, 6]]]])).tolist()\n[[[[3.0]]]]", "As for the largest, with another op.",
     ),
     Part(
-        "BatchNorm2d.forward", "x (N, C, H, W) gives the same shape. Raises ValueError for other shapes, and in training "
+        "BatchNorm2d.forward", "x (N, C, H, W) gives the same shape. Raises ValueError for other shapes, and in "
+        "training "
         "where a channel has but one value.",
         ">>> x = Tensor(np.float32([[[[1.0]]], [[[3.0]]]]))\n>>> BatchNorm2d(1)(x).data.round(2).ravel().tolist()\n"
         "[-1.0, 1.0]",
@@ -44,7 +46,8 @@ LOADING = (
     Part(
         "RandomHorizontalFlip.__call__", "images (C, H, W) or (N, C, H, W), an array or a tensor, give the same kind.",
         ">>> RandomHorizontalFlip(p=1.0)(np.float32([[[1, 2]]])).tolist()\n[[[2.0, 1.0]]]",
-        "unwrapped(images) gives the array and how to wrap the result; self.rng draws one number an image; x[..., ::-1] "
+        "unwrapped(images) gives the array and how to wrap the result; self.rng draws one number an image; x[..., "
+        "::-1] "
         "is the mirror image.",
     ),
 )  # fmt: skip

@@ -21,12 +21,14 @@ CHARACTERS = (
     ),
     Part(
         "BPETokenizer.encode", "", ">>> BPETokenizer().encode('hi')\n[104, 105]",
-        "WORD.findall cuts a text into words; spell(word, self.ranks) gives a word's ids. Words come again: keep what was "
+        "WORD.findall cuts a text into words; spell(word, self.ranks) gives a word's ids. Words come again: keep "
+        "what was "
         "found in self.known, and not more than CACHED of them.",
     ),
     Part(
         "BPETokenizer.decode", "", ">>> BPETokenizer().decode([104, 105])\n'hi'",
-        "self.vocab has the bytes of each id; join all bytes first, decode then, with errors='replace': a character may "
+        "self.vocab has the bytes of each id; join all bytes first, decode then, with errors='replace': a character "
+        "may "
         "be cut in two.",
     ),
 )  # fmt: skip
@@ -38,7 +40,8 @@ PAIRS = (
     ),
     Part(
         "spell", "", ">>> spell('aaa', {(97, 97): 0})\n[256, 97]",
-        "Begin with the bytes. As long as a neighbouring pair has a rank, merge the pair with the smallest; its symbol is "
+        "Begin with the bytes. As long as a neighbouring pair has a rank, merge the pair with the smallest; its "
+        "symbol is "
         "BYTES + rank.",
     ),
 )  # fmt: skip

@@ -10,7 +10,8 @@ PARTS = (
     Part(
         "Embedding.forward", "", ">>> e = Embedding(3, 2)\n>>> e.weight.data[...] = [[1, 2], [3, 4], [5, 6]]\n"
         ">>> e(np.array([2, 0])).tolist()\n[[5.0, 6.0], [1.0, 2.0]]",
-        "as_ids(ids) is a tensor of integers; ops.embedding takes the table first, then the ids, and its gradient adds up "
+        "as_ids(ids) is a tensor of integers; ops.embedding takes the table first, then the ids, and its gradient "
+        "adds up "
         "where an id comes twice.",
     ),
     Part(
@@ -22,7 +23,8 @@ PARTS = (
     ),
     Part(
         "create_sinusoidal_embeddings", "", ">>> create_sinusoidal_embeddings(1, 4).tolist()\n[[0.0, 1.0, 0.0, 1.0]]",
-        "A column c belongs to the pair c - c % 2; the angle is position / WAVELENGTH ** (pair / embed_dim). Even columns "
+        "A column c belongs to the pair c - c % 2; the angle is position / WAVELENGTH ** (pair / embed_dim). Even "
+        "columns "
         "are sines, odd ones cosines.",
     ),
     Part(

@@ -9,11 +9,13 @@ from tito.checks import Check, Module, Part, Raises
 PARTS = (
     Part(
         "create_causal_mask", "Raises ValueError for a length below 1.",
-        ">>> create_causal_mask(2).tolist()\n[[[1.0, 0.0], [1.0, 1.0]]]", "np.tril keeps what is on and below the diagonal.",
+        ">>> create_causal_mask(2).tolist()\n[[[1.0, 0.0], [1.0, 1.0]]]", "np.tril keeps what is on and below the "
+        "diagonal.",
     ),
     Part(
         "scaled_dot_product_attention", "", ">>> one = Tensor([[[1.0]]])\n"
-        ">>> out, weights = scaled_dot_product_attention(one, one, Tensor([[[7.0]]]))\n>>> out.tolist(), weights.tolist()\n"
+        ">>> out, weights = scaled_dot_product_attention(one, one, Tensor([[[7.0]]]))\n"
+        ">>> out.tolist(), weights.tolist()\n"
         "([[[7.0]]], [[[1.0]]])",
         "Scores are Q times K transposed, times D ** -0.5. Where the mask is 0, MASKED takes the place of the score: "
         "ops.where(keep, scores, that), after check_mask. Softmax over the last axis gives the weights.",
@@ -22,7 +24,8 @@ PARTS = (
         "MultiHeadAttention.heads", "Raises ValueError where x is not (B, T, embed_dim).",
         ">>> [h.shape for h in MultiHeadAttention(4, 2).heads(Tensor(np.zeros((1, 3, 4))))]\n"
         "[(1, 2, 3, 2), (1, 2, 3, 2), (1, 2, 3, 2)]",
-        "Each of q_proj, k_proj, v_proj, then reshape to (B, T, heads, width), then exchange axes 1 and 2. With a rotary "
+        "Each of q_proj, k_proj, v_proj, then reshape to (B, T, heads, width), then exchange axes 1 and 2. With a "
+        "rotary "
         "table queries and keys are turned: ops.rotary(h, Tensor(self.rotary), places, inverse=False).",
     ),
     Part(
@@ -58,7 +61,8 @@ CHECKS = (
          "scaled_dot_product_attention(q, k, Tensor([[[1.0], [0.0]]]))[0]", [[[ONE]]]),
     )),
     Check("scaled_dot_product_attention", "a pair that is masked has no weight", (
-        ("k = Tensor([[[5.0], [1.0]]])\nscaled_dot_product_attention(k, k, k, Tensor([[[1.0, 0.0], [1.0, 1.0]]]))[1][0, 0]",
+        ("k = Tensor([[[5.0], [1.0]]])\n"
+         "scaled_dot_product_attention(k, k, k, Tensor([[[1.0, 0.0], [1.0, 1.0]]]))[1][0, 0]",
          [1, 0]),
         ("k = Tensor([[[5.0], [1.0]]])\nscaled_dot_product_attention(k, k, k, np.zeros((2, 2)))[1]",
          [[[0.5, 0.5], [0.5, 0.5]]]),
@@ -99,6 +103,7 @@ MODULE = Module(
     12, "attention", "Can I let every word ask all others what matters?",
     {"tinytorch.core.attention": PARTS},
     "from tinytorch.core.attention import (\n    MultiHeadAttention, Past, create_causal_mask, rotary_table,\n"
-    "    scaled_dot_product_attention,\n)\nfrom tinytorch.core.autograd import no_grad\nfrom tinytorch.core.tensor import Tensor",
+    "    scaled_dot_product_attention,\n)\nfrom tinytorch.core.autograd import no_grad\n"
+    "from tinytorch.core.tensor import Tensor",
     CHECKS,
 )  # fmt: skip

@@ -6,7 +6,8 @@ from tito.checks import Check, Module, Part, Raises
 
 PARTS = (
     Part(
-        "LayerNorm.forward", "x (..., *normalized_shape) gives the same shape. Raises ValueError where the last axes differ.",
+        "LayerNorm.forward", "x (..., *normalized_shape) gives the same shape. Raises ValueError where the last "
+        "axes differ.",
         ">>> LayerNorm(2)(Tensor([[1.0, 3.0]])).data.round(2).tolist()\n[[-1.0, 1.0]]",
         "ops.layer_norm normalises the last axis; where several are normalised, join them first and take them apart "
         "afterwards.",
@@ -27,7 +28,8 @@ PARTS = (
         "self.embedded, then each block with its own past, if there are caches, then the last norm.",
     ),
     Part(
-        "GPT.forward", "tokens (B, T) give (B, T, vocab_size). Raises ValueError for other shapes and for texts that are "
+        "GPT.forward", "tokens (B, T) give (B, T, vocab_size). Raises ValueError for other shapes and for texts "
+        "that are "
         "too long.",
         ">>> GPT(5, 4, 1, 2, 8)(np.array([[1, 2, 3]])).shape\n(1, 3, 5)",
         "as_ids(tokens); positions_of(batch, count) without a cache; with one inside no_grad, positions from "
@@ -40,7 +42,8 @@ G = "np.random.seed(1)\ng = GPT(7, 8, 2, 2, 6, start='pytorch')\nids = np.array(
 CHECKS = (
     Check("LayerNorm.forward", "each row has mean 0 and variance 1, then scale and shift", (
         ("LayerNorm(2)(Tensor([[1.0, 3.0]]))", [[-0.999995, 0.999995]]),
-        ("n = LayerNorm(2)\nn.gamma.data[...] = [2, 3]\nn.beta.data[...] = [10, 20]\nn(Tensor([[1.0, 3.0]])).data.round(3)",
+        ("n = LayerNorm(2)\nn.gamma.data[...] = [2, 3]\nn.beta.data[...] = [10, 20]\n"
+         "n(Tensor([[1.0, 3.0]])).data.round(3)",
          [[8, 23]]),
         ("LayerNorm((2, 2))(Tensor([[[1.0, 1.0], [3.0, 3.0]]])).data.round(3)", [[[-1, -1], [1, 1]]]),
         ("LayerNorm(3)(Tensor([[1.0, 3.0]]))", Raises("ValueError")),

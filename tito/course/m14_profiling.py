@@ -6,10 +6,12 @@ from tito.checks import Check, Module, Part
 
 PARTS = (
     Part(
-        "parameters", "", ">>> parameters(Linear(2, 3))\n9", "model.parameters() has each once; a tensor knows its size.",
+        "parameters", "", ">>> parameters(Linear(2, 3))\n9", "model.parameters() has each once; a tensor knows its "
+        "size.",
     ),
     Part(
-        "flops", "Raises what the model raises.", ">>> flops(Linear(2, 3, bias=False), np.zeros((1, 2), np.float32))\n12",
+        "flops", "Raises what the model raises.", ">>> flops(Linear(2, 3, bias=False), np.zeros((1, 2), "
+        "np.float32))\n12",
         "Remember each layer's mode, model.eval(), and in a finally bring the modes back. Inside use_backend('numpy'), "
         "no_grad() and record(model) run the model on tensors; the recording's rows know their flops.",
     ),

@@ -9,13 +9,15 @@ PARTS = (
         "quantize", "", ">>> m = quantize(Sequential(Linear(2, 2)), np.ones((1, 2), np.float32))\n"
         ">>> m.layers[0].weight.format.codes.dtype.name\n'int8'",
         "Check the percentile; fold_batch_norm(model).eval() is a copy; require_weights finds what has weights; "
-        "Int8.pack(weight, one.out_axis, grid) makes codes, weight_tensor a weight of them. A weight that is_sparse stays "
+        "Int8.pack(weight, one.out_axis, grid) makes codes, weight_tensor a weight of them. A weight that is_sparse "
+        "stays "
         "so where that is smaller(codes, one).",
     ),
     Part(
         "weights_only", "", ">>> m = quantize(Sequential(Linear(2, 2)), np.ones((1, 2), np.float32))\n"
         ">>> weights_only(m).layers[0].weight.format.grid is None\nTrue",
-        "with_formats(model, change) copies a model with each format changed; dataclasses.replace(format, grid=None) is a "
+        "with_formats(model, change) copies a model with each format changed; dataclasses.replace(format, "
+        "grid=None) is a "
         "format without a grid.",
     ),
     Part(
@@ -27,7 +29,10 @@ PARTS = (
     ),
 )  # fmt: skip
 
-M = "np.random.seed(2)\nm = Sequential(Linear(8, 16), ReLU(), Linear(16, 4)).eval()\nx = np.random.rand(64, 8).astype(np.float32)\n"
+M = (
+    "np.random.seed(2)\nm = Sequential(Linear(8, 16), ReLU(), Linear(16, 4)).eval()\n"
+    "x = np.random.rand(64, 8).astype(np.float32)\n"
+)
 CHECKS = (
     Check("quantize", "weights are int8, and answers stay close", (
         (f"{M}quantize(m, x).layers[0].weight.format.codes.dtype.name", "int8"),
@@ -36,13 +41,16 @@ CHECKS = (
         (f"{M}q = quantize(m, x)\nint(np.abs(q.layers[2].weight.format.codes).max())", 127),
     )),
     Check("quantize", "it is a copy, in evaluation mode", (
-        (f"{M}before = m.layers[0].weight.data.copy()\n_ = quantize(m, x)\nbool((m.layers[0].weight.data == before).all())",
+        (f"{M}before = m.layers[0].weight.data.copy()\n_ = quantize(m, x)\n"
+         f"bool((m.layers[0].weight.data == before).all())",
          True),
         (f"{M}m.train()\n[layer.training for layer in quantize(m, x).modules()] == [False] * 4", True),
     )),
     Check("quantize", "a batch norm becomes part of the weights before it", (
-        ("m = Sequential(Conv2d(1, 2, 3), BatchNorm2d(2), ReLU()).eval()\nx = np.random.rand(4, 1, 6, 6).astype(np.float32)\n"
-         "m.layers[1].running_var[...] = 4\nq = quantize(m, x)\nbool(np.abs(q.predict(x) - m.predict(x)).max() < 0.05)", True),
+        ("m = Sequential(Conv2d(1, 2, 3), BatchNorm2d(2), ReLU()).eval()\n"
+         "x = np.random.rand(4, 1, 6, 6).astype(np.float32)\n"
+         "m.layers[1].running_var[...] = 4\nq = quantize(m, x)\n"
+         "bool(np.abs(q.predict(x) - m.predict(x)).max() < 0.05)", True),
     )),
     Check("quantize", "inputs have grids only where that is asked for", (
         (f"{M}quantize(m, x).layers[0].weight.format.grid is None", False),
@@ -59,7 +67,8 @@ CHECKS = (
         (f"{M}len(activation_grids(m, x))", 2),
         (f"{M}set(activation_grids(m, x)) == {{id(m.layers[0]), id(m.layers[2])}}", True),
         ("x = np.float32([[0.0]] * 98 + [[1.0], [100.0]])\n"
-         "g = activation_grids(Sequential(Linear(1, 1)), x, 99.0)\n[bool(one.scale < 0.05) for one in g.values()] == [True]",
+         "g = activation_grids(Sequential(Linear(1, 1)), x, 99.0)\n"
+         "[bool(one.scale < 0.05) for one in g.values()] == [True]",
          True),
     )),
     Check("weights_only", "codes stay, grids go", (

@@ -6,9 +6,12 @@ from tito.checks import Check, Module, Part, Raises
 
 PARTS = (
     Part(
-        "magnitude_prune", "", ">>> m = Sequential(Linear(10, 10))\n>>> float(measure_sparsity(magnitude_prune(m, 0.5)))\n0.5",
-        "compared(...) gives the layers in groups. Of a group: all magnitudes in one row, np.argsort with kind='stable', "
-        "False for the first int(sparsity * size); split the mask again; masked(one, mask) is the new weight, weight_tensor "
+        "magnitude_prune", "", ">>> m = Sequential(Linear(10, 10))\n"
+        ">>> float(measure_sparsity(magnitude_prune(m, 0.5)))\n0.5",
+        "compared(...) gives the layers in groups. Of a group: all magnitudes in one row, np.argsort with "
+        "kind='stable', "
+        "False for the first int(sparsity * size); split the mask again; masked(one, mask) is the new weight, "
+        "weight_tensor "
         "makes a tensor of it. Work on a deep copy.",
     ),
     Part(
@@ -25,8 +28,10 @@ PARTS = (
 )  # fmt: skip
 
 L = "m = Sequential(Linear(2, 2))\nm.layers[0].weight.data[...] = [[1, -4], [3, 2]]\n"
-TWO = "m = Sequential(Linear(1, 2), Linear(2, 1))\nm.layers[0].weight.data[...] = [[1, 2]]\n" \
-      "m.layers[1].weight.data[...] = [[10], [20]]\n"
+TWO = (
+    "m = Sequential(Linear(1, 2), Linear(2, 1))\nm.layers[0].weight.data[...] = [[1, 2]]\n"
+    "m.layers[1].weight.data[...] = [[10], [20]]\n"
+)
 CHECKS = (
     Check("magnitude_prune", "the smallest weights become zeros, and the others stay", (
         (f"{L}magnitude_prune(m, 0.25).layers[0].weight", [[0, -4], [3, 2]]),

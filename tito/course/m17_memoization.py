@@ -13,7 +13,8 @@ PARTS = (
         "KVCache.update", "Raises ValueError for other shapes, and where there is no room.",
         ">>> c = KVCache(1, 4, 1, 1, 1)\n>>> c.update(0, Tensor([[[[5.0]]]]), Tensor([[[[6.0]]]]))\n"
         ">>> c.get(0)[0].tolist()\n[[[[5.0]]]]",
-        "ops.cache_write(held array, new array, positions) writes in place. Remember in self._waiting how many tokens the "
+        "ops.cache_write(held array, new array, positions) writes in place. Remember in self._waiting how many "
+        "tokens the "
         "layer was given.",
     ),
     Part(

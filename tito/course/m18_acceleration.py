@@ -20,17 +20,22 @@ FOLDING = (
         ">>> m.layers[0].bias.data[...] = 1\n>>> m.layers[1].gamma.data[...] = 2\n>>> m.layers[1].eps = 0.0\n"
         ">>> absorb(next(weighted_layers(m)), m.layers[1])\n>>> m.layers[0].weight.item(), m.layers[0].bias.item()\n"
         "(6.0, 2.0)",
-        "s = gamma / sqrt(running_var + eps), along one.out_axis of the weight; the bias is (b - mean) s + beta, and b is "
+        "s = gamma / sqrt(running_var + eps), along one.out_axis of the weight; the bias is (b - mean) s + beta, "
+        "and b is "
         "0 where there is none. In float64, made float32 at the end. A weight that is_sparse stays so where that is "
         "smaller.",
     ),
 )  # fmt: skip
 
-M = "np.random.seed(0)\nm = Sequential(Linear(8, 16), ReLU(), Dropout(0.5), Linear(16, 4))\n" \
+M = (
+    "np.random.seed(0)\nm = Sequential(Linear(8, 16), ReLU(), Dropout(0.5), Linear(16, 4))\n"
     "x = np.random.rand(1, 8).astype(np.float32)\n"
-B = "np.random.seed(0)\nm = Sequential(Conv2d(2, 3, 3, bias={}), BatchNorm2d(3)).eval()\nn = m.layers[1]\n" \
-    "n.running_mean[...] = [1, 2, 3]\nn.running_var[...] = [4, 1, 9]\nn.gamma.data[...] = [2, -1, 3]\n" \
+)
+B = (
+    "np.random.seed(0)\nm = Sequential(Conv2d(2, 3, 3, bias={}), BatchNorm2d(3)).eval()\nn = m.layers[1]\n"
+    "n.running_mean[...] = [1, 2, 3]\nn.running_var[...] = [4, 1, 9]\nn.gamma.data[...] = [2, -1, 3]\n"
     "n.beta.data[...] = [5, 6, 7]\nx = np.random.rand(2, 2, 5, 5).astype(np.float32)\ny = m.predict(x)\n"
+)
 CHECKS = (
     Check("accelerate", "the plan answers as the model does", (
         (f"{M}p = accelerate(m, x)\nbool(np.allclose(p(x), m.eval().predict(x), atol=1e-5))", True),
@@ -47,8 +52,10 @@ CHECKS = (
         (f"{M}accelerate(m, x)(np.zeros((2, 8), np.float32))", Raises("ValueError")),
     )),
     Check("absorb", "weights and bias do the work of the batch norm behind them", (
-        (f"{B.format(True)}absorb(next(weighted_layers(m)), n)\nbool(np.abs(m.layers[0].predict(x) - y).max() < 1e-4)", True),
-        (f"{B.format(False)}absorb(next(weighted_layers(m)), n)\nbool(np.abs(m.layers[0].predict(x) - y).max() < 1e-4)", True),
+        (f"{B.format(True)}absorb(next(weighted_layers(m)), n)\n"
+         "bool(np.abs(m.layers[0].predict(x) - y).max() < 1e-4)", True),
+        (f"{B.format(False)}absorb(next(weighted_layers(m)), n)\n"
+         f"bool(np.abs(m.layers[0].predict(x) - y).max() < 1e-4)", True),
         (f"{B.format(True)}bool(np.abs(fold_batch_norm(m).predict(x) - y).max() < 1e-4)", True),
     )),
     Check("absorb", "weights stay float32, and the norm stays as it is", (

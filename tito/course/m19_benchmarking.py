@@ -16,7 +16,8 @@ PARTS = (
     ),
     Part(
         "is_steady", "", ">>> is_steady([9, 9, 9, 9, 5, 5, 5, 5])\nFalse",
-        "The medians of the last STEADY_SAMPLES and of as many before them differ by STEADY_CHANGE of the earlier at most; "
+        "The medians of the last STEADY_SAMPLES and of as many before them differ by STEADY_CHANGE of the earlier "
+        "at most; "
         "fewer samples are not steady.",
     ),
     Part(

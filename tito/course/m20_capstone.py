@@ -8,12 +8,15 @@ from tito.checks import Check, Module, Part
 
 PARTS = (
     Part(
-        "log_ratios", "", ">>> blocks = Blocks(ref_block_ns=(10,), opt_block_ns=(5,), inner_ref=1, inner_opt=1, order=('ref',))\n"
+        "log_ratios", "", ">>> blocks = Blocks(ref_block_ns=(10,), opt_block_ns=(5,), inner_ref=1, inner_opt=1, "
+        "order=('ref',))\n"
         ">>> [round(x, 4) for x in log_ratios(blocks)]\n[0.6931]",
-        "Of each pair, time per query: a block's time over how many queries it had. math.log of reference over candidate.",
+        "Of each pair, time per query: a block's time over how many queries it had. math.log of reference over "
+        "candidate.",
     ),
     Part(
-        "pair_median", "", ">>> blocks = Blocks(ref_block_ns=(10,), opt_block_ns=(5,), inner_ref=1, inner_opt=1, order=('ref',))\n"
+        "pair_median", "", ">>> blocks = Blocks(ref_block_ns=(10,), opt_block_ns=(5,), inner_ref=1, inner_opt=1, "
+        "order=('ref',))\n"
         ">>> round(pair_median(blocks), 4)\n0.6931",
         "A median does not care how far a disturbed block lies away.",
     ),
