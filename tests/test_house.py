@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("kernels", "tinytorch", "profiler", "mlperf", "leaderboard", "milestones", "benchmarks")
+PACKAGES = ("kernels", "tinytorch", "profiler", "mlperf", "leaderboard", "milestones", "benchmarks", "tito")
 
 # Each room, and what it may import beside itself: kernels <- engine <- core <- perf <- profiler <- mlperf. A file
 # belongs to the longest name that fits; what may import a package may import all that is in it.
@@ -42,6 +42,7 @@ ROOMS = {
     "mlperf": {"profiler", "tinytorch", "leaderboard", "kernels"},
     "milestones": {"kernels.threads", "profiler", "tinytorch"},
     "benchmarks": {"kernels", "tinytorch", "profiler", "mlperf"},
+    "tito": {"leaderboard", "milestones", "mlperf", "profiler", "tinytorch"},
     "milestones.06_2024_systems_age": {"kernels.threads", "milestones", "mlperf", "profiler", "tinytorch"},
 }
 LONGEST = 400  # lines
