@@ -30,7 +30,7 @@ other commands, each with its own --help:
 
 columns:
   rank      1= is shared: whose interval reaches the bound of the group's first. Everybody has one place on a board
-  score     the lower bound of the speed-up over the reference, of five processes the worst; ratio: the middle one
+  score     the lower bound of the speed-up over the reference, of all processes the worst; ratio: the middle one
   verified  the ratio that a replay by somebody else found, signed; refuted: none agrees; -: a claim
   tries     submissions by the same person on this board. Many tries are many chances: a replay decides
   notes     99.9: keeps 99.9 % of the reference's quality; other words: look twice (`python -m mlperf explain WORD`)

@@ -1,8 +1,9 @@
 """Every figure of `derived`, each a pure function of what was measured.
 
 The score is built on logarithms of paired times. Within a worker the median over the block pairs resists spikes;
-across workers the median is the ratio and the minimum its lower bound: five independent medians all lie above the true
-one with probability 2^-5, so `ratio_lo` is a one-sided 96.9 % bound without any assumption on the distribution.
+across workers the median is the ratio and the minimum its lower bound: n independent medians all lie above the true
+one with probability 2^-n, so `ratio_lo` of six is a one-sided 98.4 % bound, of five, the fewest allowed, a 96.9 % one,
+without any assumption on the distribution.
 """
 
 import math

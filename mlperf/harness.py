@@ -55,7 +55,8 @@ class Effort:
         return math.ceil(self.queries / self.workers)
 
 
-RANKED = Effort(workers=5, pairs=15, block_ns=40_000_000, queries=256)
+# One more than the rules ask for: a reference against itself is above 1 in all of five processes once in 32 runs.
+RANKED = Effort(workers=6, pairs=15, block_ns=40_000_000, queries=256)
 PRACTICE = Effort(workers=2, pairs=7, block_ns=5_000_000, queries=64)
 ESTIMATE = Effort(workers=1, pairs=5, block_ns=5_000_000, queries=0)  # between two stages of the pipeline
 

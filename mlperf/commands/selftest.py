@@ -163,13 +163,17 @@ def honest(runs: int, models: Sequence[str], names: Sequence[str]) -> tuple[tupl
 
 
 def twins(task: str, threads: int, samples: str, empty: bool = False) -> Pair:
-    """Factory: the task's reference as both arms; or as the candidate a function that does nothing (`empty`)."""
+    """Factory: the task's reference as both arms; or as the candidate a function that does nothing (`empty`).
+
+    A coin decides which was made first: it lies elsewhere in memory, which may be worth a thousandth of its time.
+    """
     chosen = find(task)
     with np.load(samples) as file:
         x, y = file["x"], file["y"]
     asked = chosen.answering.queries(x)
     set_num_threads(threads, blas=threads)
-    ref, opt = (chosen.answering.reference(chosen.reference()) for _ in range(2))
+    arms = [chosen.answering.reference(chosen.reference()) for _ in range(2)]
+    ref, opt = arms if secrets.randbelow(2) else arms[::-1]
     if empty:
         with ref.around():
             answer = ref.run(asked[0]).copy()
