@@ -7,7 +7,6 @@ code and what its last line must give: what is shown to the student is what was 
 from __future__ import annotations
 
 import ast
-import importlib
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -175,8 +174,3 @@ def shown(value: Any) -> str:
         except (TypeError, ValueError):
             text = repr(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
-
-
-def load(number: int, name: str) -> Module:
-    """The module that a file of `tito.course` defines."""
-    return importlib.import_module(f"tito.course.m{number:02}_{name}").MODULE

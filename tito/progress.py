@@ -86,6 +86,6 @@ def active(workspace: Workspace, among: Iterable[Module]) -> dict[str, str]:
     completed = workspace.progress().completed
     found: dict[str, str] = {}
     for module in among:
-        if module.slug in completed and completed[module.slug].active:
+        if module.slug in completed:
             found |= workspace.files(module)
     return found

@@ -32,7 +32,6 @@ class Completed(BaseModel):
 
     completed_utc: str
     files: dict[str, str]
-    active: bool = True
 
 
 class Reached(BaseModel):

@@ -12,7 +12,7 @@ from mlperf.commands.terminal import CommandParser, UsageError, add_command, com
 from tito import progress
 from tito.checks import Module
 from tito.course import find, modules
-from tito.milestones import NEEDS, missing
+from tito.milestones import NEEDS, missing, needed
 from tito.terminal import mark, next_step, table, told
 from tito.testing import Result
 from tito.workspace import Workspace
@@ -130,7 +130,8 @@ def complete(module: Module, workspace: Workspace) -> int:
         print(document(result, completed=False))
         return 1
     workspace.complete(module)
-    print(f"\nCompleted. Whatever runs with --mine uses your {module.name} from now on.")
+    used = module in needed(max(NEEDS))
+    print(f"\nCompleted.{f' What runs with --mine uses your {module.name} from now on.' if used else ''}")
     new = [n for n in NEEDS if n not in before and not missing(n, workspace.progress())]
     next_step(f"tito milestone run {new[0]:02} --mine" if new else after(workspace))
     print(document(result, completed=True))
