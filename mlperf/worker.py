@@ -82,6 +82,7 @@ def work(job: dict[str, Any], report: Callable[..., None], wait: Callable[[], No
     effort = Effort(**job["effort"])
     answers(pair.opt, pair.samples[:1])
     report("answered")
+    answers(pair.ref, pair.samples[:1])  # or the candidate alone would have been asked before
     order = np.random.default_rng(job["seed"]).permutation(len(pair.samples))
     trace = [pair.samples[i] for i in order]
     compiled = 0
