@@ -12,6 +12,7 @@ from tabulate import tabulate
 from leaderboard import Submission, load_all
 from leaderboard.markdown import escaped
 from leaderboard.ranking import boards
+from leaderboard.text import counted
 from tito.course import modules
 from tito.workspace import Progress, Workspace
 
@@ -46,7 +47,8 @@ def milestones(progress: Progress) -> Section:
          f"{reached.seconds:.1f} s" if reached.seconds else "-", ", ".join(reached.mine) or "none", reached.ran_utc)
         for script, reached in sorted(progress.milestones.items())
     )  # fmt: skip
-    words = f"{sum(one.met for one in progress.milestones.values())} claims met." if rows else "None has been run yet."
+    met = sum(one.met for one in progress.milestones.values())
+    words = f"{counted(met, 'claim')} met." if rows else "None has been run yet."
     return Section("Milestones", words, ("milestone", "reached", "met", "training", "my modules", "when"), rows)
 
 
@@ -75,6 +77,8 @@ def competition(submissions: Sequence[Submission], name: str) -> Iterator[Sectio
             (stage.stage, f"{ratio:.3g}x" if ratio else "-", f"{stage.bytes:,}" if stage.bytes else "-")
             for stage, ratio in zip(one.pipeline, one.derived.stage_ratios)
         )
+        if one.entry is not None:
+            continue  # an entry is measured as a whole
         words = "Against the reference after each stage, as it was measured then."
         yield Section(f"Waterfall of {one.model}, {one.division}", words, ("stage", "faster", "bytes"), stages)
 
