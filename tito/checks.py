@@ -9,13 +9,16 @@ from __future__ import annotations
 import ast
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tito.replacing import replaced
+
 CLOSE = 1e-5  # relative and absolute: float32 sums in another order differ by less, another formula by more
 LONGEST = 300  # characters of a value that is shown
+CASE = "<case>"  # the file name of a case's code
 
 
 class Part(NamedTuple):
@@ -67,9 +70,9 @@ class Module:
     number: int
     name: str
     question: str
-    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
-    names: str = ""
-    checks: tuple[Check, ...] = ()
+    parts: Mapping[str, tuple[Part, ...]]
+    names: str
+    checks: tuple[Check, ...]
 
     @property
     def slug(self) -> str:
@@ -118,9 +121,6 @@ def value_of(code: str, space: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(last.value), CASE, "eval"), space)
 
 
-CASE = "<case>"
-
-
 def last_line(error: BaseException) -> int | None:
     """Where in a student's file an error was raised; None where it was not."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_students(frame.filename)]
@@ -129,8 +129,6 @@ def last_line(error: BaseException) -> int | None:
 
 def is_students(filename: str) -> bool:
     """Whether a file of code took the place of one of ours."""
-    from tito.replacing import replaced
-
     return filename in replaced().values()
 
 

@@ -69,7 +69,7 @@ def competition(submissions: Sequence[Submission], name: str) -> Iterator[Sectio
          f"{one.quality.value:.4f}", f"{one.candidate.bytes_stored:,}", one.submission_id[:12])
         for one in own
     )  # fmt: skip
-    headers = ("model", "division", "faster, lower bound", "ratio", one_word(own), "bytes", "id")
+    headers = ("model", "division", "faster, lower bound", "ratio", metric_of(own), "bytes", "id")
     words = f"The best valid submissions of {name}." if rows else f"The leaderboard has no valid submission of {name}."
     yield Section("Competition", words, headers, rows)
     for one in own:
@@ -83,7 +83,7 @@ def competition(submissions: Sequence[Submission], name: str) -> Iterator[Sectio
         yield Section(f"Waterfall of {one.model}, {one.division}", words, ("stage", "faster", "bytes"), stages)
 
 
-def one_word(own: Sequence[Submission]) -> str:
+def metric_of(own: Sequence[Submission]) -> str:
     """What quality is called, where all call it alike."""
     names = {one.task.metric for one in own}
     return names.pop() if len(names) == 1 else "quality"

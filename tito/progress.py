@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from leaderboard import utc_now
+from mlperf.commands.terminal import phase
 from tito import testing
 from tito.checks import Module
 from tito.course import modules
@@ -40,7 +41,7 @@ def start(module: Module, workspace: Workspace) -> list[str]:
 def test(module: Module, workspace: Workspace, progress: Callable[[], object] = lambda: None) -> Result:
     """The checkpoint of a module on the student's files. Raises NotStarted."""
     files = workspace.files(module)
-    if module.sources and not files:
+    if not files:
         raise NotStarted(f"{module.slug} has not been started; `tito module start {module.number:02}` writes the file")
     return testing.tried(module, files, progress)
 
@@ -60,7 +61,7 @@ def reset(module: Module, workspace: Workspace) -> list[str]:
     return moved
 
 
-def rebuilt(workspace: Workspace, progress: Callable[[], object] = lambda: None) -> Progress:
+def rebuilt(workspace: Workspace, progress: Callable[[], object]) -> Progress:
     """A record made anew: every module with files is tested. The broken one is kept beside it."""
     if workspace.record.exists():
         os.replace(workspace.record, workspace.record.with_suffix(".broken.json"))
@@ -78,7 +79,8 @@ def read(workspace: Workspace, tell: Callable[[str], object]) -> Progress:
         return workspace.progress()
     except BrokenRecord as error:
         tell(f"{error}; it is put aside, and the modules are tested again")
-        return rebuilt(workspace)
+    with phase("test modules", len(modules()), "module") as bar:
+        return rebuilt(workspace, bar.update)
 
 
 def active(workspace: Workspace, among: Iterable[Module]) -> dict[str, str]:

@@ -27,6 +27,11 @@ def paint(text: str, colour: str) -> str:
     return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if coloured() and text else text
 
 
+def tell(text: str) -> None:
+    """Something that a person should know beside the result."""
+    print(f"tito: {text}", file=sys.stderr)
+
+
 def next_step(text: str) -> None:
     """The last thing a command says to a person."""
     print(f"\nNext: {text}")

@@ -132,7 +132,7 @@ class Workspace:
         done = progress.completed.get(module.slug)
         if done is not None:
             return "completed" if done.files == self.digests(module) else "changed"
-        return "started" if module.sources and self.files(module) else ""
+        return "started" if self.files(module) else ""
 
 
 def all_there(paths: Mapping[str, Path]) -> bool:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("kernels", "tinytorch", "profiler", "mlperf", "leaderboard", "tito")
+OURS = ("kernels", "tinytorch", "profiler", "mlperf", "leaderboard")
 HIDDEN = (ROOT / "leaderboard" / "submissions",)  # where a checkout keeps its leaderboard, within the package
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 # Of the rest of the system, what the loader, clocks and thread pools look up.

@@ -140,6 +140,25 @@ def test_a_file_that_does_not_end(mine, tito, monkeypatch, text, ended):
     assert ended in json.loads(out.splitlines()[-1])["ended"]
 
 
+def test_results_that_are_not_the_checkpoint_s_are_no_pass(mine, tito):
+    """A student's file may write to whatever its process has open."""
+    put(mine, "01")
+    lie = '{"event": "result", "found": {"checks": [["nbytes", "all is well", null]]}}\n'
+    text = "import os\nfrom contextlib import suppress\nfor i in range(3, 20):\n    with suppress(OSError):\n"
+    (mine.root / "modules" / "01_setup.py").write_text(f"{text}        os.write(i, {lie!r}.encode())\n")
+    code, out, _ = tito("module test 01")
+    assert code == 1 and not json.loads(out.splitlines()[-1])["passed"]
+
+
+@pytest.mark.parametrize("words", ["module start 03", "module reset 02", "milestone run 9", "checkpoint status"])
+def test_a_broken_record_stops_no_command(mine, tito, words):
+    put(mine, "02")
+    mine.record.write_text("{")
+    code, _, err = tito(words)
+    assert code == (2 if "9" in words else 0) and "Traceback" not in err
+    assert words == "milestone run 9" or "progress.json is broken" in err
+
+
 def test_reset_puts_the_file_aside(mine, tito):
     put(mine, "05")
     code, out, _ = tito("module reset losses")

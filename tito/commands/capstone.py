@@ -14,8 +14,7 @@ from leaderboard import default_directory
 from mlperf.commands.terminal import CommandParser, add_command, phase
 from tinytorch.files import require_writable, write_atomically
 from tito import portfolio, progress
-from tito.commands.module import tell
-from tito.terminal import next_step
+from tito.terminal import next_step, tell
 from tito.workspace import Workspace
 
 if TYPE_CHECKING:

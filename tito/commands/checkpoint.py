@@ -10,7 +10,7 @@ from tito import progress
 from tito.commands import module
 from tito.course import find, modules
 from tito.milestones import NEEDS, missing
-from tito.terminal import mark, next_step, paint, table
+from tito.terminal import mark, next_step, paint, table, tell
 from tito.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     workspace = Workspace.here()
     if options.action == "test":
         return module.run(options)
-    record = progress.read(workspace, module.tell)
+    record = progress.read(workspace, tell)
     return (status if options.action == "status" else timeline)(workspace, record)
 
 

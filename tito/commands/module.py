@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from tito import progress
 from tito.checks import Module
 from tito.course import find, modules
 from tito.milestones import NEEDS, missing, needed
-from tito.terminal import mark, next_step, table, told
+from tito.terminal import mark, next_step, table, tell, told
 from tito.testing import Result
 from tito.workspace import Workspace
 
@@ -47,26 +46,23 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do what is asked of one module, or show all."""
     workspace = Workspace.here()
-    if options.action in ("list", "status"):
-        return show(workspace, [find(options.module)] if getattr(options, "module", None) else list(modules()))
-    module = find(options.module)
+    chosen = find(options.module) if getattr(options, "module", None) else None
+    progress.read(workspace, tell)  # a broken record is mended first
+    if chosen is None or options.action == "status":
+        return show(workspace, list(modules()) if chosen is None else [chosen])
     try:
-        return {"start": start, "test": test, "complete": complete, "reset": reset}[options.action](module, workspace)
+        return {"start": start, "test": test, "complete": complete, "reset": reset}[options.action](chosen, workspace)
     except (progress.NotStarted, progress.AlreadyThere) as error:
         raise UsageError(str(error)) from None
 
 
 def show(workspace: Workspace, which: list[Module]) -> int:
     """A table of modules and how far each is."""
-    record = progress.read(workspace, tell)
+    record = workspace.progress()
     rows = [(one.slug, one.question, mark(workspace.state(one, record))) for one in which]
     print(table(rows, ("module", "question", "you")))
     next_step(after(workspace))
     return 0
-
-
-def tell(text: str) -> None:
-    print(f"tito: {text}", file=sys.stderr)
 
 
 def after(workspace: Workspace) -> str:
@@ -74,17 +70,13 @@ def after(workspace: Workspace) -> str:
     record = workspace.progress()
     for module in modules():
         state = workspace.state(module, record)
-        if module.sources and state != "completed":
+        if state != "completed":
             return f"tito module {'complete' if state else 'start'} {module.number:02}"
     return "tito milestone list"
 
 
 def start(module: Module, workspace: Workspace) -> int:
     """Write the file, say what is to be done in it."""
-    if not module.sources:
-        print(f"{module.slug}: {module.question}\nThere is nothing to write here.")
-        next_step(f"tito module complete {module.number:02}")
-        return 0
     for path in progress.start(module, workspace):
         print(f"{path} is yours to fill in.")
     parts = [part.name for parts in module.parts.values() for part in parts]
@@ -123,7 +115,7 @@ def test(module: Module, workspace: Workspace) -> int:
 
 def complete(module: Module, workspace: Workspace) -> int:
     """Test and record; 1 if something failed, and then nothing is recorded."""
-    before = {number for number in NEEDS if not missing(number, progress.read(workspace, tell))}
+    before = {number for number in NEEDS if not missing(number, workspace.progress())}
     result = tested(module, workspace)
     if not result.passed:
         next_step(f"mend it, then tito module complete {module.number:02}")

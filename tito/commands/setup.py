@@ -1,4 +1,4 @@
-"""`tito setup` and `tito doctor`: a folder for one's modules, and whether this machine is ready."""
+"""`tito setup`: a folder for one's modules, and kernels that are compiled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mlperf.commands.terminal import add_command, compile_all
 from tinytorch.files import require_writable
 from tito import progress
-from tito.terminal import next_step
+from tito.terminal import next_step, tell
 from tito.workspace import FOLDER, Progress, Workspace
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     (workspace.root / FOLDER).mkdir(parents=True, exist_ok=True)
     if not workspace.record.exists():
         workspace.save(Progress())
-    progress.read(workspace, print)
+    progress.read(workspace, tell)
     compile_all()
     print(f"Your modules live in {workspace.root / FOLDER}, your progress in {workspace.record}.")
     next_step("tito module start 02")
